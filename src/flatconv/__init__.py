@@ -1,0 +1,19 @@
+"""flatconv: networks with 3-D convolutions on 2-D images, at the cost of 2-D ones, and why that is right."""
+
+from flatconv.audit import Audit, audit
+from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
+from flatconv.fold import fold
+from flatconv.module import Folded
+
+__all__ = [
+    "Audit",
+    "FlatconvError",
+    "Folded",
+    "GuardError",
+    "InputError",
+    "RefusedError",
+    "VerificationError",
+    "audit",
+    "fold",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,129 @@
+"""A model rewritten so that only the useful part of its convolutions is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from flatconv.analyse import Analysis, analyse
+from flatconv.audit import audit_of, reported, site_names
+from flatconv.capture import Capture, capture
+from flatconv.errors import InputError, RefusedError
+from flatconv.interpret import evaluate
+from flatconv.lower import Lowered, Weights, lower
+from flatconv.module import Folded
+from flatconv.report.fold import FoldReport, SiteReport
+from flatconv.verify import Evidence, verify_all
+
+
+def fold(
+    model: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    method: str = "forward",
+    dynamic: str | bool = "auto",
+    weights: Weights = "folded",
+    verify: bool = True,
+) -> Folded:
+    """Rewrite a model exactly, for inputs of the shape of an example.
+
+    Taps that meet only zeros are left out, taps that meet equal slices are added, and axes along which one slice goes in
+    and one comes out are dropped, from where the data enters to where it leaves. The model itself is not changed.
+
+    Args:
+        model: any module that torch.export captures, in eval mode if it has batch norm or dropout.
+        args: example call, such as ``(torch.randn(1, 3, 1, 256, 256),)``. Depth is taken from it; batch, height and width
+            stay free where the model allows it.
+        kwargs: more of it, by name.
+        method: the method to fold; the result is called as this method is.
+        dynamic: "auto" to leave batch, height and width free; False to fix every size.
+        weights: "folded" stores new weights of lower rank, copies that later changes of the model do not reach;
+            "shared" keeps the model's own parameters (same state_dict) and reduces them on every call, so that
+            gradients flow into the live taps.
+        verify: compare with the original and give each rewritten site its evidence level.
+
+    Returns:
+        A module with the call signature and the results of the original method; ``.report`` says what was done.
+
+    Raises:
+        InputError: the arguments do not fit.
+        RefusedError: the model cannot be captured or rewritten.
+        VerificationError: the rewritten model differs from the original.
+    """
+    if weights not in ("folded", "shared"):
+        raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
+    captured = capture(model, args, kwargs, method=method, dynamic=dynamic)
+    analysis = analyse(captured.program)
+    lowered = lower(captured.program, analysis, weights)
+    flat = Folded(lowered.graph, _state(captured, lowered, weights), captured.inputs, captured.outputs, captured.guards)
+    flat.train(model.training)
+    evidence = verify_all(captured, analysis, lowered, flat) if verify else Evidence()
+    flat.report = _report(captured, analysis, weights, evidence)
+    return flat
+
+
+def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, torch.Tensor]:
+    """The tensors of the folded model by name."""
+    program = captured.program
+    own = dict(captured.model.named_parameters(remove_duplicate=False))
+    if weights == "shared":
+        # The whole state, so that it loads and saves as the original's does, and parameters stay the very same objects.
+        state: dict[str, torch.Tensor] = own | dict(captured.model.named_buffers(remove_duplicate=False))
+        literals = {c.name: program.weights[c.source] for c in lowered.constants.values() if c.name not in state}
+        return state | literals
+    state = {}
+    with torch.no_grad():
+        for constant in lowered.constants.values():
+            value = constant.make(evaluate(constant.source, program.weights))
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                source = evaluate(constant.source, program.weights)
+                if bool(torch.isfinite(source).all()):
+                    raise RefusedError(
+                        f"the merged taps of '{constant.name}' add up to more than {value.dtype} can hold: "
+                        "fold the model in float32"
+                    )
+            parameter = own.get(program.names.get(constant.source, constant.name))
+            if parameter is None:
+                state[constant.name] = value.detach()
+            else:
+                state[constant.name] = nn.Parameter(value.detach(), requires_grad=parameter.requires_grad)
+    return state
+
+
+def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: Evidence) -> FoldReport:
+    names = site_names(analysis)
+    numbers = audit_of(captured, analysis)
+    sites = []
+    for (node, here), audit in zip(reported(analysis).items(), numbers.sites, strict=True):
+        done = any(a.changed for a in here.axes) or bool(here.applied)
+        sites.append(
+            SiteReport(
+                audit=audit,
+                rule=here.applied,
+                refusal=tuple(f"{rule}: {why}" for rule, why in here.refusals),
+                becomes=_becomes(here) if done else here.name,
+                evidence=evidence.sites.get(names[node]),
+            )
+        )
+    return FoldReport(
+        audit=numbers,
+        sites=tuple(sites),
+        weights=weights,
+        free=tuple(
+            f"{g.name}.shape[{a}]" for g in captured.guards.inputs for a, s in enumerate(g.shape) if s is None
+        ),
+        evidence=evidence,
+        assumptions=(),
+        unused_parameters=numbers.unused_parameters,
+    )
+
+
+def _becomes(here: Any) -> str:
+    left = len(here.axes) - len(here.dropped)
+    if not left:
+        return "linear"
+    return f"conv{'_transpose' if here.transposed else ''}{left}d"

@@ -1,0 +1,315 @@
+"""From facts and plans to a new graph.
+
+Every value is stored without the axes that are dropped for it. Which axes those are is decided once, for all values that
+pass an axis on to each other: a convolution that drops an axis drops it for everything connected to it, so that a region
+is of lower rank from its entry to its exit and no view is left inside. An operator without a lower-rank twin gets its axis
+back by a view, for just that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx
+
+from flatconv import ops
+from flatconv.analyse import Analysis
+from flatconv.facts import ZERO
+from flatconv.ops.base import NONE, Axes, after
+from flatconv.ops.conv import Site, emit_plan, reduce_weight
+from flatconv.program import Node, Program
+
+aten = torch.ops.aten
+
+Weights = Literal["folded", "shared"]
+
+
+def run(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call an operator on tensors."""
+    return target(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor of the new program made from the original's weights.
+
+    Attributes:
+        name: in the new program's state.
+        source: the value in the original program; depends on weights alone.
+        make: turns that value into this one.
+    """
+
+    name: str
+    source: Node
+    make: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Lowered:
+    """A new graph.
+
+    Attributes:
+        graph: placeholders for the inputs, ``get_attr`` for the weights.
+        constants: every tensor that the graph reads by name.
+        emitted: the new node of every convolution.
+    """
+
+    graph: fx.Graph
+    constants: dict[str, Constant]
+    emitted: dict[Node, fx.Node] = field(default_factory=dict)
+
+
+def lower(program: Program, analysis: Analysis, weights: Weights = "folded") -> Lowered:
+    """Carry out the plans of an analysis."""
+    return _Lowering(program, analysis, weights).run()
+
+
+def dropped_axes(program: Program, analysis: Analysis) -> dict[Node, Axes]:
+    """For every value, the axes to store it without.
+
+    Axes that are passed on from value to value form sets; a set in which a convolution drops its axis is dropped whole.
+    """
+    parent: dict[tuple[Node, int], tuple[Node, int]] = {}
+
+    def find(x: tuple[Node, int]) -> tuple[Node, int]:
+        while parent.setdefault(x, x) != x:
+            parent[x] = parent[parent[x]]
+            x = parent[x]
+        return x
+
+    seeds: list[tuple[Node, int]] = []
+    for node in program.nodes:
+        room = ops.room(node)
+        if room is None:
+            continue
+        for source, source_axis, axis in room.links(node, analysis.facts):
+            parent[find((source, source_axis))] = find((node, axis))
+        here = analysis.sites.get(node)
+        for axis in here.dropped if here else NONE:
+            seeds.append((node, axis))
+            given = analysis.facts.along(here.source, axis) if here else None
+            if here and given is not None and given.only is not None:
+                parent[find((here.source, axis))] = find((node, axis))
+    chosen = {find(s) for s in seeds}
+    found: dict[Node, set[int]] = {}
+    for node, axis in list(parent):
+        if find((node, axis)) in chosen:
+            found.setdefault(node, set()).add(axis)
+    return {node: frozenset(axes) for node, axes in found.items()}
+
+
+class _Lowering:
+    """The state of one lowering; what the rooms see of it is ``flatconv.ops.base.Lowering``."""
+
+    def __init__(self, program: Program, analysis: Analysis, weights: Weights) -> None:
+        self.program = program
+        self.analysis = analysis
+        self.facts = analysis.facts
+        self.weights = weights
+        self.graph = fx.Graph()
+        self.constants: dict[str, Constant] = {}
+        self.forms: dict[Node, dict[Axes, fx.Node]] = {}
+        self.base: dict[Node, Axes] = {}
+        self.scalars: dict[Node, fx.Node] = {}
+        self.drop = dropped_axes(program, analysis)
+        self.emitted: dict[Node, fx.Node] = {}
+        self.origin: Node | None = None
+
+    def run(self) -> Lowered:
+        for node in self.program.inputs:
+            self._store(node, NONE, self.graph.placeholder(node.name))
+        for node in self.program.nodes:
+            if node.op not in ("input", "weight") and node.shape is not None:
+                self.origin = node
+                self._emit(node)
+        self.origin = None
+        self.graph.output(tuple(self.get(o) for o in self.program.outputs))
+        self.graph.eliminate_dead_code()
+        used = {n.target for n in self.graph.nodes if n.op == "get_attr"}
+        self.constants = {k: v for k, v in self.constants.items() if k in used}
+        self.graph.lint()
+        return Lowered(self.graph, self.constants, self.emitted)
+
+    def _store(self, node: Node, axes: Axes, made: fx.Node) -> None:
+        self.base[node] = axes
+        self.forms[node] = {axes: made}
+
+    def _emit(self, node: Node) -> None:
+        room, drop = ops.room(node), self.drop.get(node, NONE)
+        here = self.analysis.sites.get(node)
+        if here is not None and here.applied:
+            self._emit_site(here)
+        elif room is None:
+            self._store(node, NONE, self._as_is(node))
+        else:
+            axes = room.twin(node, drop, self.facts)
+            self._store(node, axes, room.emit(node, axes, self))
+
+    def _as_is(self, node: Node) -> fx.Node:
+        """An unknown operator on inputs of full rank."""
+
+        def resolve(value: Any) -> Any:
+            if isinstance(value, Node):
+                return self.get(value) if value.shape is not None else self._scalar(value)
+            if isinstance(value, list | tuple):
+                return [resolve(v) for v in value]
+            return value
+
+        return self._call_by_name(node, {k: resolve(v) for k, v in node.args.items()})
+
+    def _call_by_name(self, node: Node, arguments: dict[str, Any]) -> fx.Node:
+        if isinstance(node.target, torch._ops.OpOverload):
+            return ops.base.call_schema(self, node.target, arguments)
+        return self.call(node.target, *arguments.values())
+
+    def _emit_site(self, here: Site) -> None:
+        node = here.node
+        weight = self._derived(here.weight, lambda w, call: reduce_weight(w, here, _dtype(here.weight), call), here)
+        bias = self.get(here.bias) if here.bias is not None else None
+        made = emit_plan(here, self, weight, bias)
+        self.emitted[node] = made
+        axes = here.dropped
+        first = [a for a in here.axes if a.first and not a.dropped]
+        for a in first:
+            made = self.call(aten.expand.default, made, [a.outputs if i == after(axes, a.axis) else -1 for i in range(node.rank - len(axes))])
+        self._store(node, axes, made)
+
+    def _derived(self, source: Node, make: Callable[[Any, Callable[..., Any]], Any], here: Site) -> fx.Node:
+        """A weight changed by ``make``: now and for good if folded, on every call if shared."""
+        if self.weights == "shared" or source not in self.program.constant:
+            return make(self.get(source), self.call)
+        whole = all(not a.changed for a in here.axes)
+        if whole and source in self.program.names:
+            return self.get(source)
+        name = self.program.names.get(source) or self._weight_name(source, here)
+        return self._constant(name, source, lambda w: make(w, run).contiguous())
+
+    def _weight_name(self, source: Node, here: Site) -> str:
+        """The one weight that a computed weight is made from, or a name after the module."""
+        roots = {n for n in _ancestors(source) if n in self.program.names and n.literal is None}
+        if len(roots) == 1:
+            return self.program.names[roots.pop()]
+        return f"{here.node.path}.weight" if here.node.path else "weight"
+
+    def _constant(self, name: str, source: Node, make: Callable[[torch.Tensor], torch.Tensor]) -> fx.Node:
+        taken = name
+        count = 1
+        while taken in self.constants:
+            count += 1
+            taken = f"{name}__{count}"
+        self.constants[taken] = Constant(taken, source, make)
+        return self.graph.get_attr(taken)
+
+    def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        made = self.graph.call_function(target, args, kwargs)
+        if self.origin is not None and self.origin.path:
+            made.meta["path"] = self.origin.path
+        return made
+
+    def stored(self, node: Node) -> Axes:
+        return self.base.get(node, NONE)
+
+    def get(self, node: Node, drop: Axes = NONE) -> fx.Node:
+        if node not in self.forms:
+            self._load(node, drop)
+        forms = self.forms[node]
+        if drop not in forms:
+            forms[drop] = self._view(node, forms[self.base[node]], self.base[node], drop)
+        return forms[drop]
+
+    def _load(self, node: Node, drop: Axes) -> None:
+        """A weight, read where it is first needed; folded weights are stored without dropped axes."""
+        ones = all((node.shape or ())[a] == 1 for a in drop)
+        if self.weights == "folded" and drop and ones:
+            dims = sorted(drop)
+            made = self._constant(self.program.names[node], node, lambda w: w.squeeze(dims))
+            self._store(node, drop, made)
+        else:
+            self._store(node, NONE, self._constant(self.program.names[node], node, lambda w: w))
+
+    def _view(self, node: Node, given: fx.Node, held: Axes, wanted: Axes) -> fx.Node:
+        """The same value without other axes: drop what is held too much, put back what is held too little."""
+        lost = held
+        squeezed = [a for a in sorted(wanted - held) if (node.shape or ())[a] == 1]
+        if squeezed:
+            given = self.call(aten.squeeze.dims, given, [after(held, a) for a in squeezed])
+            lost = held | set(squeezed)
+        for a in sorted(wanted - lost, reverse=True):
+            known = self.facts.along(node, a)
+            assert known is not None and known.position is not None  # noqa: S101, PT018 - only such axes are dropped
+            given = self.call(aten.select.int, given, after(lost, a), known.position)
+            lost = lost | {a}
+        for a in sorted(lost - wanted):
+            lost = lost - {a}
+            given = self._restore(node, given, a, after(lost, a), node.rank - len(lost))
+        return given
+
+    def _restore(self, node: Node, given: fx.Node, axis: int, at: int, rank: int) -> fx.Node:
+        """Put one axis back: the one slice wherever the facts say so, zeros elsewhere."""
+        known = self.facts.along(node, axis)
+        assert known is not None  # noqa: S101 - only known axes are dropped
+        given = self.call(aten.unsqueeze.default, given, at)
+        if len(known) == 1:
+            return given
+        runs: list[tuple[bool, int]] = []
+        for number in known:
+            zero = number == ZERO
+            if runs and runs[-1][0] == zero:
+                runs[-1] = (zero, runs[-1][1] + 1)
+            else:
+                runs.append((zero, 1))
+        sizes = [-1] * rank
+
+        def repeated(count: int) -> fx.Node:
+            return given if count == 1 else self.call(aten.expand.default, given, [*sizes[:at], count, *sizes[at + 1 :]])
+
+        def zeros(count: int) -> fx.Node:
+            blank = self.call(aten.zeros_like.default, given)
+            return blank if count == 1 else self.call(aten.expand.default, blank, [*sizes[:at], count, *sizes[at + 1 :]])
+
+        parts = [zeros(count) if zero else repeated(count) for zero, count in runs]
+        return parts[0] if len(parts) == 1 else self.call(aten.cat.default, parts, at)
+
+    def size(self, node: Node, axis: int) -> int | fx.Node:
+        size = (node.shape or ())[axis]
+        if isinstance(size, int):
+            return size
+        if node not in self.forms:
+            self._load(node, NONE)
+        base = self.base[node]
+        return self.call(aten.sym_size.int, self.forms[node][base], after(base, axis))
+
+    def scalar(self, value: Any) -> Any:
+        if isinstance(value, Node):
+            return self.get(value) if value.shape is not None else self._scalar(value)
+        if isinstance(value, list | tuple):
+            return [self.scalar(v) for v in value]
+        return value
+
+    def _scalar(self, node: Node) -> fx.Node:
+        """A node that is no tensor: a size, arithmetic on sizes, or a list of results."""
+        if node not in self.scalars:
+            if node.op == "aten.sym_size.int":
+                made = self.size(node.args["self"], node.args["dim"])
+                self.scalars[node] = made  # type: ignore[assignment]
+            else:
+                self.scalars[node] = self._as_is(node)
+        return self.scalars[node]
+
+
+def _dtype(node: Node) -> torch.dtype:
+    return node.dtype or torch.float32
+
+
+def _ancestors(node: Node) -> set[Node]:
+    found: set[Node] = set()
+    todo = [node]
+    while todo:
+        n = todo.pop()
+        if n not in found:
+            found.add(n)
+            todo.extend(n.inputs)
+    return found

@@ -1,0 +1,1 @@
+"""Views of the numbers: terminal, JSON, HTML. Nothing here computes anything about a model."""

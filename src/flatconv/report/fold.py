@@ -1,0 +1,74 @@
+"""What a fold did, as frozen numbers and words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flatconv.audit import Audit, SiteAudit
+from flatconv.verify import Evidence, SiteEvidence
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """One site of a fold: everything of its audit, and what was done.
+
+    Attributes:
+        audit: the numbers.
+        rule: names of the rules applied, in order; empty if the site was left alone.
+        refusal: why other rules were not.
+        becomes: the operator in the folded model.
+        evidence: what is known of the rewrite; None if it was not verified, or nothing was done.
+    """
+
+    audit: SiteAudit
+    rule: tuple[str, ...]
+    refusal: tuple[str, ...]
+    becomes: str
+    evidence: SiteEvidence | None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "audit" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.audit, name)
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """A whole fold.
+
+    Attributes:
+        audit: of the original.
+        sites: one for each site of the audit.
+        weights: 'folded' or 'shared'.
+        free: sizes that may change from call to call.
+        evidence: of the whole model and of every site.
+        assumptions: facts that were declared and not derived.
+        unused_parameters: names of parameters that this call never reads.
+    """
+
+    audit: Audit
+    sites: tuple[SiteReport, ...]
+    weights: str
+    free: tuple[str, ...]
+    evidence: Evidence
+    assumptions: tuple[str, ...]
+    unused_parameters: tuple[str, ...]
+
+    def __str__(self) -> str:
+        from flatconv.report.terminal import render_fold
+
+        return render_fold(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, ready for JSON."""
+        found = asdict(self)
+        found["sites"] = [s.pop("audit") | s for s in found["sites"]]
+        found["audit"].pop("sites")
+        return found
+
+    def to_json(self) -> str:
+        """JSON text."""
+        from flatconv.report.jsonview import dumps
+
+        return dumps(self.to_dict())

@@ -1,0 +1,227 @@
+"""How far a rewrite is known to be right.
+
+Each rewritten convolution is put to oracles of its own (``flatconv.oracle``). The whole model is then compared with the
+original in float64, where a wrong rewrite cannot hide behind rounding, and in its own type, where it may not be much less
+accurate than the original was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from flatconv.analyse import Analysis
+from flatconv.audit import site_names
+from flatconv.capture import Capture
+from flatconv.errors import GuardError, VerificationError
+from flatconv.interpret import evaluate, run_graph, widen
+from flatconv.lower import Lowered
+from flatconv.module import Folded
+from flatconv.oracle import SiteEvidence, site_evidence
+
+FLOAT64_LIMIT = 1e-10
+OWN_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One run of original and fold on the same input.
+
+    Attributes:
+        shapes: of the inputs.
+        float64_error: largest difference of any output in float64, over the largest value of the original's.
+        original_error: of the original in its own type against float64: root mean square, over that of the output.
+        folded_error: the same of the fold.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    float64_error: float
+    original_error: float
+    folded_error: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was checked; empty if nothing was.
+
+    Attributes:
+        sites: by site name.
+        runs: of the whole model.
+    """
+
+    sites: Mapping[str, SiteEvidence] = field(default_factory=dict)
+    runs: tuple[Comparison, ...] = ()
+
+    @property
+    def float64_error(self) -> float | None:
+        """The worst over all runs."""
+        return max((r.float64_error for r in self.runs), default=None)
+
+
+def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Folded) -> Evidence:
+    """Check every rewritten site, then the whole model.
+
+    Raises:
+        VerificationError: some check failed.
+    """
+    names = site_names(analysis)
+    sites = {}
+    for node, here in analysis.sites.items():
+        if here.applied:
+            weights = captured.program.weights
+            weight = evaluate(here.weight, weights) if here.weight in captured.program.constant else None
+            sites[names[node]] = site_evidence(here, analysis.facts, weight, names[node])
+    with torch.no_grad():
+        wide = {
+            c.name: c.make(evaluate(c.source, captured.program.weights, wide=True)) for c in lowered.constants.values()
+        }
+        runs = [compare(captured, lowered, flat, wide, tensors) for tensors in _trials(captured)]
+    return Evidence(sites, tuple(runs))
+
+
+def compare(
+    captured: Capture,
+    lowered: Lowered,
+    flat: Folded,
+    wide: Mapping[str, torch.Tensor],
+    tensors: Sequence[torch.Tensor],
+) -> Comparison:
+    """Run original and fold on the same tensors, in float64 and in their own type."""
+    placeholders = [n.name for n in captured.program.inputs]
+    given = dict(zip(placeholders, tensors, strict=True))
+    reference = run_graph(captured.graph.graph, captured.weights | given, {}, wide=True)
+    folded = run_graph(lowered.graph, given, wide, wide=True)
+    args, kwargs = captured.inputs.arguments(tensors)
+    called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
+    original = type(captured.outputs)().record(called(*args, **kwargs))
+    own = type(captured.outputs)().record(flat(*args, **kwargs))
+    shapes = tuple(tuple(t.shape) for t in tensors)
+    for i, (a, b) in enumerate(zip(original, own, strict=True)):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise VerificationError(
+                f"output {i} of the fold is {tuple(b.shape)} {b.dtype}, the original's is {tuple(a.shape)} {a.dtype}, "
+                f"for inputs of shape {shapes}"
+            )
+    found = Comparison(
+        shapes,
+        max((worst(f, r) for f, r in zip(folded, reference, strict=True)), default=0.0),
+        max((spread(widen(o), r) for o, r in zip(original, reference, strict=True)), default=0.0),
+        max((spread(widen(o), r) for o, r in zip(own, reference, strict=True)), default=0.0),
+    )
+    _judge(captured, found, original, own, reference)
+    return found
+
+
+def _judge(
+    captured: Capture,
+    found: Comparison,
+    original: Sequence[torch.Tensor],
+    own: Sequence[torch.Tensor],
+    reference: Sequence[torch.Tensor],
+) -> None:
+    if not found.float64_error < FLOAT64_LIMIT:
+        raise VerificationError(
+            f"in float64 the fold differs from the original by {found.float64_error:.3g} of its largest output, more than "
+            f"{FLOAT64_LIMIT:g}, for inputs of shape {found.shapes}. Nothing was written. This is a bug in flatconv: "
+            "please report it with the model"
+        )
+    # The captured graph is the reference for both, so it must itself be the model that was given.
+    for i, (o, r) in enumerate(zip(original, reference, strict=True)):
+        unit = torch.finfo(o.dtype).eps if o.dtype.is_floating_point else 0.0
+        error, allowed = spread(widen(o), r), max(unit**0.5, 1e-12)
+        if not error < allowed:
+            raise VerificationError(
+                f"output {i} of the captured graph in float64 is {error:.3g} away from the model itself, more than "
+                f"{allowed:.2g}: the capture is not the model, or the model loses its precision in {o.dtype}. "
+                "Nothing was written"
+            )
+    for i, (o, f, r) in enumerate(zip(original, own, reference, strict=True)):
+        unit = torch.finfo(o.dtype).eps if o.dtype.is_floating_point else 0.0
+        before, behind = spread(widen(o), r), spread(widen(f), r)
+        if not behind <= OWN_FACTOR * before + unit:
+            raise VerificationError(
+                f"output {i} of the fold has an error of {behind:.3g} in {o.dtype}, the original {before:.3g}: more than "
+                f"{OWN_FACTOR:g} times as much, for inputs of shape {found.shapes}. Nothing was written"
+            )
+
+
+def worst(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest difference over the largest finite value of ``b``. Equal infinities and NaN in both places are no difference."""
+    if a.shape != b.shape:
+        return float("inf")
+    if not a.numel():
+        return 0.0
+    if not b.dtype.is_floating_point:
+        return float((a != b).any())
+    difference = _difference(a, b).abs().max()
+    scale = torch.where(b.isfinite(), b, 0).abs().max()
+    return float(difference / scale) if scale > 0 else float(difference)
+
+
+def spread(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Root mean square of the difference over that of ``b``."""
+    if not a.numel():
+        return 0.0
+    if not b.dtype.is_floating_point:
+        return float((a != b).double().mean())
+    scale = torch.where(b.isfinite(), b, 0).square().mean().sqrt()
+    difference = _difference(a, b).square().mean().sqrt()
+    return float(difference / scale) if scale > 0 else float(difference)
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    same = (a == b) | (a.isnan() & b.isnan())
+    difference = torch.where(same, 0.0, a - b)
+    return torch.where(difference.isnan(), torch.inf, difference)
+
+
+def _trials(captured: Capture) -> list[list[torch.Tensor]]:
+    """The user's example, random values of the same shape, and where sizes are free, another size."""
+    generator = torch.Generator().manual_seed(0)
+    example = captured.example
+    trials = [list(example), [_random_like(t, tuple(t.shape), generator) for t in example]]
+    other = _other_sizes(captured)
+    if other is not None:
+        trials.append([_random_like(t, s, generator) for t, s in zip(example, other, strict=True)])
+    return trials
+
+
+def _random_like(tensor: torch.Tensor, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    if tensor.dtype.is_floating_point:
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(tensor)
+    # Whole numbers are often indices: only values that the example has are used.
+    if not tensor.numel():
+        return tensor.new_zeros(shape)
+    flat = tensor.reshape(-1)
+    picks = torch.randint(flat.numel(), shape, generator=generator)
+    return flat[picks.to(flat.device)]
+
+
+def _other_sizes(captured: Capture) -> list[tuple[int, ...]] | None:
+    """Shapes that differ from the example in every free size, as small as the guards and the model accept."""
+    guards = captured.guards.inputs
+    if all(s is not None for g in guards for s in g.shape):
+        return None
+    for batch, height, width in ((3, 0.5, 0.75), (3, 0.5, 1.0), (3, 1.0, 0.5), (3, 2.0, 1.0), (3, 1.0, 1.0), (2, 1.0, 1.0)):
+        shapes = []
+        for guard, tensor in zip(guards, captured.example, strict=True):
+            shape = list(tensor.shape)
+            for a, size in enumerate(guard.shape):
+                if size is None:
+                    factor = {tensor.dim() - 2: height, tensor.dim() - 1: width}.get(a) if a else None
+                    shape[a] = batch if factor is None else max(int(shape[a] * factor), 1)
+            shapes.append(tuple(shape))
+        if shapes == [tuple(t.shape) for t in captured.example]:
+            continue
+        trial = [t.new_zeros(s) for t, s in zip(captured.example, shapes, strict=True)]
+        try:
+            captured.guards.check(trial)
+            args, kwargs = captured.inputs.arguments(trial)
+            called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
+            called(*args, **kwargs)
+        except (GuardError, RuntimeError, ValueError, AssertionError, IndexError, TypeError):
+            continue
+        return shapes
+    return None
