@@ -113,16 +113,6 @@ class Audit:
 
         return dumps(self.to_dict())
 
-    def to_html(self, path: Any, *, force: bool = False) -> None:
-        """Write a self-contained page.
-
-        Raises:
-            InputError: the file exists and ``force`` is not set, or cannot be written.
-        """
-        from flatconv.report.html import write_audit
-
-        write_audit(self, path, force=force)
-
 
 def audit(
     model: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, method: str = "forward"

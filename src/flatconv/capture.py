@@ -170,6 +170,7 @@ def _export(
         doubled = [torch.cat([t, t]) if s and t.shape[0] == 1 else t for s, t in zip(sized, example, strict=True)]
         attempts.append(("batch, height and width", doubled, [d | {0: AUTO} if s else d for s, d in zip(sized, space, strict=True)]))
         attempts.append(("height and width", example, space))
+        attempts.append(("batch", doubled, [{0: AUTO} if s else {} for s in sized]))
     for free, tensors, dims in attempts:
         outputs = Outputs()
         try:
@@ -178,6 +179,10 @@ def _export(
             raise
         except Exception as e:
             notes.append(f"{free} could not stay free: {type(e).__name__}: {_first_lines(e, 1)[:200]}")
+            continue
+        entangled = _entangled(exported)
+        if entangled:
+            notes.append(f"{free} could not stay free: {entangled}")
             continue
         broken = _broken(exported, example)
         if not broken:
@@ -196,6 +201,16 @@ def _export(
             f"{type(model).__name__}.{method} cannot be captured by torch.export: {type(e).__name__}: {_first_lines(e)}. "
             "Data-dependent shapes or branches are the usual reason: fold the submodule that holds the convolutions instead"
         ) from e
+
+
+def _entangled(exported: torch.export.ExportedProgram) -> str | None:
+    """Whether a convolution's own parameters depend on a free size, as when channels lie on the last axis."""
+    for node in exported.graph.nodes:
+        if "aten.conv" in str(node.target):
+            flat = [a for arg in node.args[3:] for a in (arg if isinstance(arg, list | tuple) else [arg])]
+            if any(isinstance(a, fx.Node) for a in flat):
+                return f"the channels of {_module_path(node) or node.name} would change with it"
+    return None
 
 
 def _axes(condition: str) -> list[str]:
@@ -264,15 +279,20 @@ def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor])
         value = node.meta["val"]
         return value if isinstance(value, int) else value.node.expr.subs(sizes)
 
-    left = [n for n in free.nodes if not is_size(n)]
-    right = [n for n in fixed.nodes if not is_size(n)]
+    def source(node: fx.Node) -> fx.Node:
+        while _whole(node):
+            node = node.args[0]
+        return node
+
+    left = [n for n in free.nodes if not is_size(n) and not _whole(n)]
+    right = [n for n in fixed.nodes if not is_size(n) and not _whole(n)]
     if len(left) != len(right):
         return False
     twin = dict(zip(left, right, strict=True))
 
     def equal(a: Any, b: Any) -> bool:
         if isinstance(a, fx.Node):
-            return number(a) == (number(b) if isinstance(b, fx.Node) else b) if is_size(a) else twin[a] is b
+            return number(a) == (number(b) if isinstance(b, fx.Node) else b) if is_size(a) else twin.get(source(a)) is source(b)
         if isinstance(a, list | tuple):
             return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
         return type(a) is type(b) and bool(a == b)
@@ -285,6 +305,14 @@ def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor])
         if not all(equal(a.kwargs[k], b.kwargs[k]) for k in a.kwargs):
             return False
     return True
+
+
+def _whole(node: fx.Node) -> bool:
+    """A slice that takes everything, spelled as one where the size is free and as an alias where it is not."""
+    if node.target == torch.ops.aten.alias.default:
+        return True
+    ends = (node.args[2:4] + (None, None))[:2] if node.target == torch.ops.aten.slice.Tensor else (1, 1)
+    return ends[0] in (None, 0) and ends[1] in (None, 2**63 - 1) and len(node.args) < 5
 
 
 def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -9,7 +9,7 @@ back by a view, for just that step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,7 @@ from flatconv.analyse import Analysis
 from flatconv.facts import ZERO
 from flatconv.ops.base import NONE, Axes, after
 from flatconv.ops.conv import Site, emit_plan, reduce_weight
+from flatconv.ops.shape import Reshape
 from flatconv.program import Node, Program
 
 aten = torch.ops.aten
@@ -81,12 +82,18 @@ def dropped_axes(program: Program, analysis: Analysis) -> dict[Node, Axes]:
         return x
 
     seeds: list[tuple[Node, int]] = []
+    passed: set[tuple[Node, int, Node]] = set()
     for node in program.nodes:
         room = ops.room(node)
         if room is None:
             continue
         for source, source_axis, axis in room.links(node, analysis.facts):
             parent[find((source, source_axis))] = find((node, axis))
+            passed.add((source, source_axis, node))
+        if isinstance(room, Reshape):
+            for axis, size in enumerate(node.shape or ()):
+                if size == 1:
+                    find((node, axis))
         here = analysis.sites.get(node)
         for axis in here.dropped if here else NONE:
             seeds.append((node, axis))
@@ -94,11 +101,35 @@ def dropped_axes(program: Program, analysis: Analysis) -> dict[Node, Axes]:
             if here and given is not None and given.only is not None:
                 parent[find((here.source, axis))] = find((node, axis))
     chosen = {find(s) for s in seeds}
+    if chosen:
+        chosen |= _free(program, analysis, [(k, find(k)) for k in list(parent)], passed) - chosen
     found: dict[Node, set[int]] = {}
     for node, axis in list(parent):
         if find((node, axis)) in chosen:
             found.setdefault(node, set()).add(axis)
     return {node: frozenset(axes) for node, axes in found.items()}
+
+
+def _free(
+    program: Program,
+    analysis: Analysis,
+    members: list[tuple[tuple[Node, int], tuple[Node, int]]],
+    passed: set[tuple[Node, int, Node]],
+) -> set[tuple[Node, int]]:
+    """Sets of axes of size 1 that begin and end at reshapes: they can be dropped at no cost, with nothing put back."""
+    sets: dict[tuple[Node, int], list[tuple[Node, int]]] = {}
+    for member, root in members:
+        sets.setdefault(root, []).append(member)
+
+    def ends_well(node: Node, axis: int) -> bool:
+        room = ops.room(node)
+        if (node.shape or ())[axis] != 1 or room is None or node in program.outputs:
+            return False
+        if axis not in room.twin(node, frozenset({axis}), analysis.facts):
+            return False
+        return all((node, axis, u) in passed or isinstance(ops.room(u), Reshape) for u in node.users)
+
+    return {root for root, axes in sets.items() if all(ends_well(n, a) for n, a in axes)}
 
 
 class _Lowering:
@@ -128,10 +159,27 @@ class _Lowering:
         self.origin = None
         self.graph.output(tuple(self.get(o) for o in self.program.outputs))
         self.graph.eliminate_dead_code()
-        used = {n.target for n in self.graph.nodes if n.op == "get_attr"}
-        self.constants = {k: v for k, v in self.constants.items() if k in used}
+        self._name_constants()
         self.graph.lint()
         return Lowered(self.graph, self.constants, self.emitted)
+
+    def _name_constants(self) -> None:
+        """Give the constants that are still read their final names: the original's, numbered where it is taken."""
+        named: dict[str, Constant] = {}
+        final: dict[str, str] = {}
+        for node in self.graph.nodes:
+            if node.op != "get_attr":
+                continue
+            if node.target not in final:
+                constant = self.constants[node.target]
+                name, count = constant.name, 1
+                while name in named:
+                    count += 1
+                    name = f"{constant.name}__{count}"
+                named[name] = replace(constant, name=name)
+                final[node.target] = name
+            node.target = final[node.target]
+        self.constants = named
 
     def _store(self, node: Node, axes: Axes, made: fx.Node) -> None:
         self.base[node] = axes
@@ -167,7 +215,7 @@ class _Lowering:
 
     def _emit_site(self, here: Site) -> None:
         node = here.node
-        weight = self._derived(here.weight, lambda w, call: reduce_weight(w, here, _dtype(here.weight), call), here)
+        weight = self._reduced(here)
         bias = self.get(here.bias) if here.bias is not None else None
         made = emit_plan(here, self, weight, bias)
         self.emitted[node] = made
@@ -177,15 +225,17 @@ class _Lowering:
             made = self.call(aten.expand.default, made, [a.outputs if i == after(axes, a.axis) else -1 for i in range(node.rank - len(axes))])
         self._store(node, axes, made)
 
-    def _derived(self, source: Node, make: Callable[[Any, Callable[..., Any]], Any], here: Site) -> fx.Node:
-        """A weight changed by ``make``: now and for good if folded, on every call if shared."""
+    def _reduced(self, here: Site) -> fx.Node:
+        """The weight of a planned site: reduced now and for good if folded, on every call if shared."""
+        source = here.weight
         if self.weights == "shared" or source not in self.program.constant:
-            return make(self.get(source), self.call)
-        whole = all(not a.changed for a in here.axes)
-        if whole and source in self.program.names:
+            reduced: fx.Node = reduce_weight(self.get(source), here, source.dtype or torch.float32, self.call)
+            return reduced
+        if not any(a.changed for a in here.axes) and source in self.program.names:
             return self.get(source)
         name = self.program.names.get(source) or self._weight_name(source, here)
-        return self._constant(name, source, lambda w: make(w, run).contiguous())
+        recipe = tuple((a.taps, a.dropped) for a in here.axes)
+        return self._constant(name, source, lambda w: reduce_weight(w, here, w.dtype, run).contiguous(), recipe)
 
     def _weight_name(self, source: Node, here: Site) -> str:
         """The one weight that a computed weight is made from, or a name after the module."""
@@ -194,14 +244,14 @@ class _Lowering:
             return self.program.names[roots.pop()]
         return f"{here.node.path}.weight" if here.node.path else "weight"
 
-    def _constant(self, name: str, source: Node, make: Callable[[torch.Tensor], torch.Tensor]) -> fx.Node:
-        taken = name
-        count = 1
-        while taken in self.constants:
-            count += 1
-            taken = f"{name}__{count}"
-        self.constants[taken] = Constant(taken, source, make)
-        return self.graph.get_attr(taken)
+    def _constant(
+        self, name: str, source: Node, make: Callable[[torch.Tensor], torch.Tensor], recipe: object = None
+    ) -> fx.Node:
+        """Read a constant; the same recipe for the same source is the same constant."""
+        key = f"{source.index}/{recipe}"
+        if key not in self.constants:
+            self.constants[key] = Constant(name, source, make)
+        return self.graph.get_attr(key)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         made = self.graph.call_function(target, args, kwargs)
@@ -225,7 +275,7 @@ class _Lowering:
         ones = all((node.shape or ())[a] == 1 for a in drop)
         if self.weights == "folded" and drop and ones:
             dims = sorted(drop)
-            made = self._constant(self.program.names[node], node, lambda w: w.squeeze(dims))
+            made = self._constant(self.program.names[node], node, lambda w: w.squeeze(dims), dims)
             self._store(node, drop, made)
         else:
             self._store(node, NONE, self._constant(self.program.names[node], node, lambda w: w))
@@ -298,10 +348,6 @@ class _Lowering:
             else:
                 self.scalars[node] = self._as_is(node)
         return self.scalars[node]
-
-
-def _dtype(node: Node) -> torch.dtype:
-    return node.dtype or torch.float32
 
 
 def _ancestors(node: Node) -> set[Node]:

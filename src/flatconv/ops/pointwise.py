@@ -44,7 +44,7 @@ class Pointwise(Operator):
         tags = node.target.tags
         base = node.op.removeprefix("aten.").partition(".")[0]
         known = torch.Tag.pointwise in tags or (node.op.startswith("aten.") and base in self.also)
-        aligned = all(_aligns(t, node) for t in node.tensors)
+        aligned = all(_aligns(t, node) for t in self.sources(node))
         return known and torch.Tag.nondeterministic_seeded not in tags and aligned and base not in ("prelu", "dropout")
 
     def sources(self, node: Node) -> tuple[Node, ...]:
