@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,18 +28,29 @@ class Folded(nn.Module):
     Attributes:
         report: what was done and how far it was checked.
         graph: the new ATen graph.
+        guards: what it assumes of its inputs.
+        example_shapes: of the example it was folded for.
+        example_devices: likewise.
     """
 
     report: FoldReport
 
     def __init__(
-        self, graph: fx.Graph, state: Mapping[str, torch.Tensor], inputs: Inputs, outputs: Outputs, guards: Guards
+        self,
+        graph: fx.Graph,
+        state: Mapping[str, torch.Tensor],
+        inputs: Inputs,
+        outputs: Outputs,
+        guards: Guards,
+        example: Sequence[torch.Tensor],
     ) -> None:
         super().__init__()
         for name, tensor in state.items():
             _register(self, name, tensor)
         self.graph = graph
         self.guards = guards
+        self.example_shapes = tuple(tuple(t.shape) for t in example)
+        self.example_devices = tuple(t.device for t in example)
         self._inputs = inputs
         self._outputs = outputs
         self._compile()

@@ -102,13 +102,17 @@ class Pad(Operator):
                 return facts.numbering.number((key, number_in))
 
             ids = tuple(outside if p is None else inside(known[p]) for p in positions)
-            words = "slices of zeros" if pad.zeros else f"{pad.mode} slices"
-            origin = f"{lo} + {hi} {words} from the pad in {node.where}" if lo and hi else ""
-            side = "front" if lo else "end"
-            count = max(lo, hi)
-            origin = origin or f"{count} {words if count > 1 else words.replace('slices', 'slice', 1)} at the {side} from the pad in {node.where}"
+            origin = self._words(pad, lo, hi, node.where)
             found[a] = Slices(ids, known.origin if known.origin and lo <= 0 and hi <= 0 else origin)
         return tuple(found)
+
+    def _words(self, pad: Padding, lo: int, hi: int, where: str) -> str:
+        """Where the new slices come from, for reports."""
+        kind = "of zeros" if pad.zeros else "of a constant" if pad.mode == "constant" else f"repeated ({pad.mode})"
+        numbers = [str(n) for n in (lo, hi) if n > 0]
+        slices = "slice" if numbers in (["1"], []) else "slices"
+        side = "causal pad" if lo > 0 >= hi else "pad"
+        return f"{' + '.join(numbers)} {slices} {kind} from the {side} in {where}"
 
     def _single(self, node: Node, axes: Axes, facts: Facts) -> set[int]:
         """Padded axes of one slice (beside zeros) before and after."""
