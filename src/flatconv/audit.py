@@ -243,7 +243,9 @@ def _distinct(facts: Facts, node: Node, shape: tuple[int, ...], here: Site) -> i
     return count
 
 
-def _reason(here: Site, depth: AxisPlan, live: tuple[int, ...], groups: tuple[tuple[int, ...], ...], facts: Facts) -> str:
+def _reason(
+    here: Site, depth: AxisPlan, live: tuple[int, ...], groups: tuple[tuple[int, ...], ...], facts: Facts
+) -> str:
     if not depth.known:
         return "the size of the axis is free, so nothing is known along it"
     source = _source_words(here, depth, facts)

@@ -20,6 +20,7 @@ from typing import Any
 import sympy
 import torch
 from torch import fx, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from flatconv import ops
 from flatconv.errors import InputError, RefusedError
@@ -80,7 +81,6 @@ def capture(
     called = model.forward if method == "forward" else getattr(model, method)
     inputs, example = Inputs.read(called, _as_args(args), kwargs or {})
     _check_tensors(model, example, inputs)
-    _check_runs(model, called, inputs, example)
     started = time.perf_counter()
     exported, outputs, used, notes = _export(model, method, inputs, example, dynamic)
     seconds = time.perf_counter() - started
@@ -116,7 +116,7 @@ def _check_tensors(model: nn.Module, example: Sequence[torch.Tensor], inputs: In
         *((f"input '{n}'", t) for n, t in zip(inputs.names, example, strict=True)),
         *((f"'{n}'", t) for n, t in itertools.chain(model.named_parameters(), model.named_buffers())),
     ):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, UninitializedTensorMixin):
             raise RefusedError(f"{name} is lazy and has no shape yet: call the model once before folding")
         if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_complex():
             kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else str(tensor.layout)
@@ -126,8 +126,9 @@ def _check_tensors(model: nn.Module, example: Sequence[torch.Tensor], inputs: In
             raise RefusedError(f"'{path}' is a quantised {type(module).__name__}: fold the model before quantising it")
 
 
-def _check_runs(model: nn.Module, called: Callable[..., Any], inputs: Inputs, example: Sequence[torch.Tensor]) -> None:
-    """Run the example once, so that a wrong shape is reported by the model itself and not by the capture."""
+def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence[torch.Tensor]) -> None:
+    """Run the example once after a failed capture, so that a wrong shape is reported by the model and not by torch.export."""
+    called = model.forward if method == "forward" else getattr(model, method)
     args, kwargs = inputs.arguments(example)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _unchanged(model):
@@ -168,16 +169,20 @@ def _export(
         space = [{t.dim() - 2: AUTO, t.dim() - 1: AUTO} if t.dim() >= 4 else {} for t in example]
         # torch treats a size of 1 as fixed, so a batch of one is doubled to leave the batch free.
         doubled = [torch.cat([t, t]) if s and t.shape[0] == 1 else t for s, t in zip(sized, example, strict=True)]
-        attempts.append(("batch, height and width", doubled, [d | {0: AUTO} if s else d for s, d in zip(sized, space, strict=True)]))
+        attempts.append(
+            ("batch, height and width", doubled, [d | {0: AUTO} if s else d for s, d in zip(sized, space, strict=True)])
+        )
         attempts.append(("height and width", example, space))
         attempts.append(("batch", doubled, [{0: AUTO} if s else {} for s in sized]))
     for free, tensors, dims in attempts:
         outputs = Outputs()
         try:
-            exported = _run_export(Adapter(model, method, inputs, outputs), tensors, dims)
+            exported = export(Adapter(model, method, inputs, outputs), tensors, dims)
         except RefusedError:
             raise
         except Exception as e:
+            if not notes:
+                _check_runs(model, method, inputs, example)
             notes.append(f"{free} could not stay free: {type(e).__name__}: {_first_lines(e, 1)[:200]}")
             continue
         entangled = _entangled(exported)
@@ -193,10 +198,11 @@ def _export(
         notes.append(f"{free} could not stay free: the model takes another path for the example's own sizes")
     outputs = Outputs()
     try:
-        return _run_export(Adapter(model, method, inputs, outputs), example, None), outputs, example, notes
+        return export(Adapter(model, method, inputs, outputs), example, None), outputs, example, notes
     except RefusedError:
         raise
     except Exception as e:
+        _check_runs(model, method, inputs, example)
         raise RefusedError(
             f"{type(model).__name__}.{method} cannot be captured by torch.export: {type(e).__name__}: {_first_lines(e)}. "
             "Data-dependent shapes or branches are the usual reason: fold the submodule that holds the convolutions instead"
@@ -217,14 +223,24 @@ def _axes(condition: str) -> list[str]:
     return re.findall(r"s\[\d+\]\[(\d+)\]", condition)
 
 
-def _run_export(adapter: Adapter, tensors: Sequence[torch.Tensor], dims: Any) -> torch.export.ExportedProgram:
+def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> torch.export.ExportedProgram:
+    """``torch.export`` of a module that takes ``*tensors``.
+
+    Every branch on a free size becomes a condition of the result, on sizes of 0 and 1 too; torch calls this mode
+    size-oblivious.
+
+    Args:
+        module: called as it is.
+        tensors: an example.
+        dims: for each tensor, the axes whose sizes stay free; None if none do.
+    """
     from torch.fx.experimental import _config
 
-    adapter.train(adapter.model.training)
-    with warnings.catch_warnings(), torch.no_grad(), _quiet(), _config.patch(backed_size_oblivious=True):
+    oblivious = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with warnings.catch_warnings(), torch.no_grad(), _quiet(), oblivious:
         warnings.simplefilter("ignore")
         shapes = None if dims is None else {"tensors": tuple(dims)}
-        return torch.export.export(adapter, tuple(tensors), dynamic_shapes=shapes, strict=False)
+        return torch.export.export(module, tuple(tensors), dynamic_shapes=shapes, strict=False)
 
 
 @contextlib.contextmanager
@@ -257,7 +273,7 @@ def _same_at(
 ) -> bool:
     """Whether capturing at the example's own sizes gives the same graph, so that a broken condition decides nothing."""
     try:
-        fixed = _run_export(Adapter(model, method, inputs, Outputs()), example, None)
+        fixed = export(Adapter(model, method, inputs, Outputs()), example, None)
     except Exception:
         return False
     return same_graph(exported.graph, fixed.graph, example)
@@ -273,7 +289,9 @@ def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor])
                 sizes[size.node.expr] = value
 
     def is_size(node: fx.Node) -> bool:
-        return node.op == "call_function" and isinstance(node.meta.get("val"), int | torch.SymInt | bool | torch.SymBool)
+        return node.op == "call_function" and isinstance(
+            node.meta.get("val"), int | torch.SymInt | bool | torch.SymBool
+        )
 
     def number(node: fx.Node) -> Any:
         value = node.meta["val"]
@@ -281,7 +299,7 @@ def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor])
 
     def source(node: fx.Node) -> fx.Node:
         while _whole(node):
-            node = node.args[0]
+            node = node.all_input_nodes[0]
         return node
 
     left = [n for n in free.nodes if not is_size(n) and not _whole(n)]
@@ -292,7 +310,11 @@ def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor])
 
     def equal(a: Any, b: Any) -> bool:
         if isinstance(a, fx.Node):
-            return number(a) == (number(b) if isinstance(b, fx.Node) else b) if is_size(a) else twin.get(source(a)) is source(b)
+            return (
+                number(a) == (number(b) if isinstance(b, fx.Node) else b)
+                if is_size(a)
+                else twin.get(source(a)) is source(b)
+            )
         if isinstance(a, list | tuple):
             return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
         return type(a) is type(b) and bool(a == b)
@@ -311,7 +333,7 @@ def _whole(node: fx.Node) -> bool:
     """A slice that takes everything, spelled as one where the size is free and as an alias where it is not."""
     if node.target == torch.ops.aten.alias.default:
         return True
-    ends = (node.args[2:4] + (None, None))[:2] if node.target == torch.ops.aten.slice.Tensor else (1, 1)
+    ends = (*node.args[2:4], None, None)[:2] if node.target == torch.ops.aten.slice.Tensor else (1, 1)
     return ends[0] in (None, 0) and ends[1] in (None, 2**63 - 1) and len(node.args) < 5
 
 
@@ -328,7 +350,7 @@ def _functional(exported: torch.export.ExportedProgram) -> torch.export.Exported
             continue
         if node.target._schema.is_mutable and node.op == "call_function":
             return _decompose(exported)
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(node.target.name(), "CompositeImplicitAutograd")
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(node.target._name, "CompositeImplicitAutograd")
         if composite and node.target.namespace == "aten" and not ops.spelled(str(node.target)):
             return _decompose(exported)
     return exported
@@ -337,7 +359,8 @@ def _functional(exported: torch.export.ExportedProgram) -> torch.export.Exported
 def _decompose(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
-        return exported.run_decompositions({})
+        functional: torch.export.ExportedProgram = exported.run_decompositions({})
+        return functional
 
 
 def _check_mutation(exported: torch.export.ExportedProgram) -> None:
@@ -368,7 +391,10 @@ def _check_mutation(exported: torch.export.ExportedProgram) -> None:
 
 
 def _guards(
-    exported: torch.export.ExportedProgram, inputs: Inputs, example: Sequence[torch.Tensor], used: Sequence[torch.Tensor]
+    exported: torch.export.ExportedProgram,
+    inputs: Inputs,
+    example: Sequence[torch.Tensor],
+    used: Sequence[torch.Tensor],
 ) -> Guards:
     names = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
     nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
@@ -407,7 +433,9 @@ def _weights(
     for spec in exported.graph_signature.input_specs:
         if spec.kind.name not in ("PARAMETER", "BUFFER", "CONSTANT_TENSOR") or spec.target is None:
             if spec.kind.name not in ("USER_INPUT",):
-                raise RefusedError(f"the model captures a {spec.kind.name.lower()} ({spec.target}), which cannot be folded")
+                raise RefusedError(
+                    f"the model captures a {spec.kind.name.lower()} ({spec.target}), which cannot be folded"
+                )
             continue
         placeholder, name = spec.arg.name, spec.target.removeprefix(PREFIX)
         held = exported.state_dict.get(spec.target, exported.constants.get(spec.target))

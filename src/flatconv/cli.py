@@ -40,15 +40,23 @@ err = Console(stderr=True)
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="package.module:factory, or path/to/file.py:factory.")]
 Input = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="SIZES", help="Example input, such as 1x3x1x256x256, x=1x3x1x64x64 or 1x77:int64. Repeat for more."),
+    typer.Option(
+        "--input",
+        metavar="SIZES",
+        help="Example input, such as 1x3x1x256x256, x=1x3x1x64x64 or 1x77:int64. Repeat for more.",
+    ),
 ]
-Image = Annotated[str | None, typer.Option("--image", metavar="FILE", help="A picture as the input, 1x3x1xHxW in [-1, 1].")]
+Image = Annotated[
+    str | None, typer.Option("--image", metavar="FILE", help="A picture as the input, 1x3x1xHxW in [-1, 1].")
+]
 Method = Annotated[str, typer.Option(help="The method to call: forward, encode, decode, …")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command()
-def audit(spec_: Spec, input_: Input = None, image: Image = None, method: Method = "forward", json_: Json = False) -> None:
+def audit(
+    spec_: Spec, input_: Input = None, image: Image = None, method: Method = "forward", json_: Json = False
+) -> None:
     """Show which taps of each 3-D kernel meet data, and what the others cost."""
     model = _step(f"building {spec_}", lambda: spec.load_model(spec_))
     args, kwargs = _inputs(input_, image)
@@ -64,9 +72,13 @@ def fold(
     spec_: Spec,
     input_: Input = None,
     image: Image = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Where the results go.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Where the results go.")
+    ] = None,
     method: Method = "forward",
-    weights: Annotated[str, typer.Option(help="folded: new weights of lower rank; shared: the original's own.")] = "folded",
+    weights: Annotated[
+        str, typer.Option(help="folded: new weights of lower rank; shared: the original's own.")
+    ] = "folded",
     static: Annotated[bool, typer.Option("--static", help="Fix batch, height and width too.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with the original.")] = True,
     timed: Annotated[bool, typer.Option("--measure", help="Time both sides, and measure their peak memory.")] = False,
@@ -93,7 +105,9 @@ def fold(
     )
     numbers: dict[str, Any] = {}
     if timed:
-        numbers = _step("measuring both sides", lambda: _measure(model, flat, args, kwargs, spec_, input_, image, method))
+        numbers = _step(
+            "measuring both sides", lambda: _measure(model, flat, args, kwargs, spec_, input_, image, method)
+        )
     if json_:
         sys.stdout.write(dumps(flat.report.to_dict() | ({"measured": numbers} if numbers else {})) + "\n")
     else:
@@ -178,14 +192,16 @@ def _print_measured(numbers: dict[str, Any]) -> None:
     t = numbers["time"]
     low, high = t["spread"]
     lines = [
-        f"Time of a call, {numbers['threads']} threads: original {t['original'] * 1e3:.1f} ms, folded {t['folded'] * 1e3:.1f} ms: "
-        f"{t['ratio']:.2f} times (middle half of {t['rounds']} rounds: {low:.2f} to {high:.2f})."
+        f"Time of a call, {numbers['threads']} threads: original {t['original'] * 1e3:.1f} ms, "
+        f"folded {t['folded'] * 1e3:.1f} ms: {t['ratio']:.2f} times "
+        f"(middle half of {t['rounds']} rounds: {low:.2f} to {high:.2f})."
     ]
     memory = numbers["peak_memory"]
     if memory["original"] and memory["folded"]:
         part = memory["folded"] / memory["original"]
         lines.append(
-            f"Peak memory above the weights: original {count(memory['original'])}B, folded {count(memory['folded'])}B ({part:.0%})."
+            f"Peak memory above the weights: original {count(memory['original'])}B, "
+            f"folded {count(memory['folded'])}B ({part:.0%})."
         )
     weights = numbers["weights"]
     part = weights["folded"] / max(weights["original"], 1)
@@ -249,7 +265,10 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError as e:
         _fail("out of memory: use a smaller --input, or --no-verify, which needs less", 2, e)
     except Exception as e:
-        text = f"unexpected {type(e).__name__}: {str(e)[:500]}. This is a bug in flatconv: please report it with the output of FLATCONV_TRACEBACK=1"
+        text = (
+            f"unexpected {type(e).__name__}: {str(e)[:500]}. This is a bug in flatconv: "
+            "please report it with what is printed when FLATCONV_TRACEBACK=1 is set"
+        )
         _fail(text, 1, e)
 
 

@@ -21,7 +21,9 @@ class MissingExtraError(InputError):
     """An optional package is needed for what was asked."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}', which is not installed: pip install 'flatconv[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: pip install 'flatconv[{extra}]'"
+        )
 
 
 class RefusedError(FlatconvError):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from flatconv.capture import export
 from flatconv.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def folder(path: Any, *, force: bool = False) -> Iterator[Path]:
         raise InputError(f"'{target}' is a file, and a folder is needed for the results: choose another name")
     try:
         if target.exists() and any(target.iterdir()) and not force:
-            raise InputError(f"the folder '{target}' is not empty: choose another, or say --force to overwrite results in it")
+            raise InputError(
+                f"the folder '{target}' is not empty: choose another, or say --force to overwrite results in it"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
     except OSError as e:
@@ -117,19 +119,15 @@ class _Flat(nn.Module):
 
 def exported(flat: Folded) -> torch.export.ExportedProgram:
     """The folded model as torch.export has it: the tensor inputs in order, the tensors of the result in order."""
-    from torch.fx.experimental import _config
-
     tensors, dims = [], []
     for guard, shape, device in zip(flat.guards.inputs, flat.example_shapes, flat.example_devices, strict=True):
         free = {a: torch.export.Dim.AUTO for a, s in enumerate(guard.shape) if s is None}
         given = [2 if a in free and s == 1 else s for a, s in enumerate(shape)]
         tensors.append(torch.zeros(given, dtype=guard.dtype, device=device))
         dims.append(free)
-    with warnings.catch_warnings(), torch.no_grad(), _config.patch(backed_size_oblivious=True):
-        warnings.simplefilter("ignore")
-        return torch.export.export(
-            _Flat(flat).train(flat.training), tuple(tensors), dynamic_shapes={"tensors": tuple(dims)}, strict=False
-        )
+    module = _Flat(flat)
+    module.training = flat.training
+    return export(module, tensors, dims)
 
 
 def save_program(flat: Folded, path: Any, *, force: bool = False) -> None:

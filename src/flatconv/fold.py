@@ -114,9 +114,7 @@ def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: E
         audit=numbers,
         sites=tuple(sites),
         weights=weights,
-        free=tuple(
-            f"{g.name}.shape[{a}]" for g in captured.guards.inputs for a, s in enumerate(g.shape) if s is None
-        ),
+        free=tuple(f"{g.name}.shape[{a}]" for g in captured.guards.inputs for a, s in enumerate(g.shape) if s is None),
         evidence=evidence,
         assumptions=(),
         unused_parameters=numbers.unused_parameters,

@@ -17,6 +17,7 @@ from torch import fx
 
 from flatconv import ops
 from flatconv.analyse import Analysis
+from flatconv.errors import RefusedError
 from flatconv.facts import ZERO
 from flatconv.ops.base import NONE, Axes, after
 from flatconv.ops.conv import Site, emit_plan, reduce_weight
@@ -24,6 +25,8 @@ from flatconv.ops.shape import Reshape
 from flatconv.program import Node, Program
 
 aten = torch.ops.aten
+
+STRIDED = ("as_strided", "as_strided_copy", "as_strided_scatter")
 
 Weights = Literal["folded", "shared"]
 
@@ -157,11 +160,18 @@ class _Lowering:
                 self.origin = node
                 self._emit(node)
         self.origin = None
-        self.graph.output(tuple(self.get(o) for o in self.program.outputs))
+        self.graph.output(tuple(self._output(o) for o in self.program.outputs))
         self.graph.eliminate_dead_code()
         self._name_constants()
         self.graph.lint()
         return Lowered(self.graph, self.constants, self.emitted)
+
+    def _output(self, node: Node) -> fx.Node:
+        """A result: memory of its own wherever the original's has it."""
+        made = self.get(node)
+        if _borrowed(made) and not _views_input(node):
+            return self.call(aten.clone.default, made, memory_format=torch.contiguous_format)
+        return made
 
     def _name_constants(self) -> None:
         """Give the constants that are still read their final names: the original's, numbered where it is taken."""
@@ -198,6 +208,11 @@ class _Lowering:
 
     def _as_is(self, node: Node) -> fx.Node:
         """An unknown operator on inputs of full rank."""
+        if node.op.removeprefix("aten.").partition(".")[0] in STRIDED:
+            raise RefusedError(
+                f"{node.where} uses {node.op}, which reads a tensor's memory layout and not its values, and a rewrite may "
+                "change layouts: write that step with slices or reshapes"
+            )
 
         def resolve(value: Any) -> Any:
             if isinstance(value, Node):
@@ -222,7 +237,11 @@ class _Lowering:
         axes = here.dropped
         first = [a for a in here.axes if a.first and not a.dropped]
         for a in first:
-            made = self.call(aten.expand.default, made, [a.outputs if i == after(axes, a.axis) else -1 for i in range(node.rank - len(axes))])
+            made = self.call(
+                aten.expand.default,
+                made,
+                [a.outputs if i == after(axes, a.axis) else -1 for i in range(node.rank - len(axes))],
+            )
         self._store(node, axes, made)
 
     def _reduced(self, here: Site) -> fx.Node:
@@ -289,7 +308,7 @@ class _Lowering:
             lost = held | set(squeezed)
         for a in sorted(wanted - lost, reverse=True):
             known = self.facts.along(node, a)
-            assert known is not None and known.position is not None  # noqa: S101, PT018 - only such axes are dropped
+            assert known is not None and known.position is not None  # noqa: PT018 - only such axes are dropped
             given = self.call(aten.select.int, given, after(lost, a), known.position)
             lost = lost | {a}
         for a in sorted(lost - wanted):
@@ -300,7 +319,7 @@ class _Lowering:
     def _restore(self, node: Node, given: fx.Node, axis: int, at: int, rank: int) -> fx.Node:
         """Put one axis back: the one slice wherever the facts say so, zeros elsewhere."""
         known = self.facts.along(node, axis)
-        assert known is not None  # noqa: S101 - only known axes are dropped
+        assert known is not None
         given = self.call(aten.unsqueeze.default, given, at)
         if len(known) == 1:
             return given
@@ -314,11 +333,15 @@ class _Lowering:
         sizes = [-1] * rank
 
         def repeated(count: int) -> fx.Node:
-            return given if count == 1 else self.call(aten.expand.default, given, [*sizes[:at], count, *sizes[at + 1 :]])
+            return (
+                given if count == 1 else self.call(aten.expand.default, given, [*sizes[:at], count, *sizes[at + 1 :]])
+            )
 
         def zeros(count: int) -> fx.Node:
             blank = self.call(aten.zeros_like.default, given)
-            return blank if count == 1 else self.call(aten.expand.default, blank, [*sizes[:at], count, *sizes[at + 1 :]])
+            return (
+                blank if count == 1 else self.call(aten.expand.default, blank, [*sizes[:at], count, *sizes[at + 1 :]])
+            )
 
         parts = [zeros(count) if zero else repeated(count) for zero, count in runs]
         return parts[0] if len(parts) == 1 else self.call(aten.cat.default, parts, at)
@@ -348,6 +371,31 @@ class _Lowering:
             else:
                 self.scalars[node] = self._as_is(node)
         return self.scalars[node]
+
+
+VIEWS = ("unsqueeze", "squeeze", "expand", "select", "slice", "permute", "reshape", "view", "transpose", "alias", "t")
+
+
+def _borrowed(made: fx.Node) -> bool:
+    """Whether a new value lies in memory of an input or a weight, or has elements that share memory."""
+    while made.op == "call_function" and made.target._overloadpacket.__name__ in VIEWS:  # type: ignore[union-attr]
+        if made.target == aten.expand.default:
+            return True
+        made = made.all_input_nodes[0]
+    return made.op in ("placeholder", "get_attr")
+
+
+def _views_input(node: Node) -> bool:
+    """Whether the original returns memory of an input or a weight too, or a value expanded."""
+    while node.op.startswith("aten.") and node.op.removeprefix("aten.").partition(".")[0] in (
+        *VIEWS,
+        "flatten",
+        "expand_as",
+    ):
+        if node.op.startswith("aten.expand"):
+            return True
+        node = node.tensors[0]
+    return node.op in ("input", "weight")
 
 
 def _ancestors(node: Node) -> set[Node]:

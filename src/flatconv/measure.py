@@ -101,7 +101,17 @@ def peak_in_process(arguments: Sequence[str], side: str) -> int | None:
         side: 'original' or 'folded'.
     """
     ran = subprocess.run(
-        [sys.executable, "-m", "flatconv.cli", "peak", *arguments, "--side", side, "--threads", str(torch.get_num_threads())],
+        [
+            sys.executable,
+            "-m",
+            "flatconv.cli",
+            "peak",
+            *arguments,
+            "--side",
+            side,
+            "--threads",
+            str(torch.get_num_threads()),
+        ],
         capture_output=True,
         text=True,
         check=False,

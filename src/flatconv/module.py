@@ -60,7 +60,7 @@ class Folded(nn.Module):
         tensors = self._inputs.flatten(args, kwargs)
         self.guards.check(tensors)
         results = self._run(self, *tensors)
-        assert self._outputs.rebuild is not None  # noqa: S101 - filled by the capture
+        assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
 
     @property
@@ -87,14 +87,14 @@ class Folded(nn.Module):
         name = f"<flatconv {id(self):x}>"
         linecache.cache[name] = (len(python.src), None, python.src.splitlines(True), name)
         scope = dict(python.globals)
-        exec(compile(python.src, name, "exec"), scope)  # noqa: S102 - torch.fx's own text of our graph
+        exec(compile(python.src, name, "exec"), scope)
         self._run: Callable[..., tuple[torch.Tensor, ...]] = scope["forward"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k != "_run"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._compile()
 
 
@@ -106,7 +106,7 @@ def _register(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
         if part not in module._modules:
             module.add_module(part, nn.Module())
         child = module._modules[part]
-        assert child is not None  # noqa: S101 - just made
+        assert child is not None
         module = child
     if isinstance(tensor, nn.Parameter):
         module.register_parameter(leaf, tensor)

@@ -65,7 +65,7 @@ class _Pair:
             x = before.target(**(before.args | {"self": x}))
         changed = {"input": x, "weight": w, "bias": b}
         target = self.here.node.target
-        assert target is not None  # noqa: S101 - a convolution is an operator
+        assert target is not None
         found: torch.Tensor = target(**(self.here.node.args | changed))
         return found
 
@@ -108,7 +108,9 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
         x = _with_facts(_impulses(here, shape), here)
         blank = torch.zeros(_ints(here.bias.shape)) if here.bias is not None else None
         if not torch.equal(pair.original(x, w, blank), pair.folded(x, w, blank)):
-            raise VerificationError(f"'{name}': unit impulses show other coefficients in the rewritten {here.name}. Nothing was written")
+            raise VerificationError(
+                f"'{name}': unit impulses show other coefficients in the rewritten {here.name}. Nothing was written"
+            )
         how.append("unit impulses")
     x = _with_facts(torch.randn(shape, generator=generator), here)
     used = _bound_used(pair, x, w)
@@ -168,7 +170,7 @@ def _pair(here: Site, facts: Facts) -> _Pair:
 
 
 def _ints(shape: object) -> tuple[int, ...]:
-    assert isinstance(shape, tuple)  # noqa: S101 - weights have known shapes
+    assert isinstance(shape, tuple)
     return tuple(int(s) for s in shape)
 
 

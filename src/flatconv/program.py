@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 import torch
 from torch import fx
 
-Size = int | sympy.Expr
+Size: TypeAlias = int | sympy.Expr
 """A size: a number, or an expression over the sizes that stay free."""
 
 
@@ -118,12 +118,15 @@ class Program:
     outputs: list[Node]
     weights: dict[Node, torch.Tensor]
     names: dict[Node, str]
+
     @cached_property
     def constant(self) -> frozenset[Node]:
         """Nodes that depend on weights alone."""
         found: set[Node] = set()
         for node in self.nodes:
-            if node.op == "weight" or (node.target is not None and node.inputs and all(i in found for i in node.inputs)):
+            if node.op == "weight" or (
+                node.target is not None and node.inputs and all(i in found for i in node.inputs)
+            ):
                 found.add(node)
         return frozenset(found)
 

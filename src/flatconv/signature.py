@@ -39,7 +39,9 @@ class Inputs:
     names: tuple[str, ...]
 
     @staticmethod
-    def read(method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Inputs, list[torch.Tensor]]:
+    def read(
+        method: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Inputs, list[torch.Tensor]]:
         """Record an example call.
 
         Raises:
@@ -78,7 +80,9 @@ class Inputs:
             raise GuardError(f"folded for a call of the form {self.spec}, called with {spec}: fold again for this form")
         for i, constant in self.constants.items():
             if type(leaves[i]) is not type(constant) or leaves[i] != constant:
-                raise GuardError(f"folded with the argument {constant!r}, called with {leaves[i]!r}: fold again with it")
+                raise GuardError(
+                    f"folded with the argument {constant!r}, called with {leaves[i]!r}: fold again with it"
+                )
         for i, name in zip(self.tensors, self.names, strict=True):
             if not isinstance(leaves[i], torch.Tensor):
                 raise GuardError(f"folded with a tensor as '{name}', called with {type(leaves[i]).__name__}")
@@ -98,7 +102,9 @@ def _bind(
 
 def _name(path: tuple[Any, ...], arguments: list[str]) -> str:
     keys = [getattr(k, "idx", getattr(k, "key", k)) for k in path]
-    head = arguments[keys[1]] if keys[0] == 0 and isinstance(keys[1], int) and keys[1] < len(arguments) else str(keys[1])
+    head = (
+        arguments[keys[1]] if keys[0] == 0 and isinstance(keys[1], int) and keys[1] < len(arguments) else str(keys[1])
+    )
     return head + "".join(f"[{k!r}]" for k in keys[2:])
 
 
@@ -117,7 +123,9 @@ class Outputs:
         tensors: list[torch.Tensor] = []
         rebuild = _take(value, tensors, "the output")
         if not tensors:
-            raise RefusedError(f"the model returns no tensor but {type(value).__name__}: fold a method that returns one")
+            raise RefusedError(
+                f"the model returns no tensor but {type(value).__name__}: fold a method that returns one"
+            )
         self.rebuild = rebuild
         return tuple(tensors)
 
@@ -149,7 +157,7 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
     parts = {k: _take(v, tensors, f"{where}.{k}") for k, v in attributes.items()}
 
     def rebuild(given: Sequence[Any]) -> Any:
-        made = kind.__new__(kind)
+        made = object.__new__(kind)
         made.__dict__.update({k: p(given) for k, p in parts.items()})
         return made
 
@@ -161,6 +169,7 @@ class Adapter(nn.Module):
 
     def __init__(self, model: nn.Module, method: str, inputs: Inputs, outputs: Outputs) -> None:
         super().__init__()
+        self.training = model.training
         self.model = model
         self._method = method
         self._inputs = inputs

@@ -63,7 +63,9 @@ def _explain_file(spec: str) -> None:
             "name a factory that builds the model and loads the weights, package.module:factory"
         )
     if path.exists():
-        raise InputError(f"'{spec}' is no model that flatconv can read: write package.module:factory or path/to/file.py:factory")
+        raise InputError(
+            f"'{spec}' is no model that flatconv can read: write package.module:factory or path/to/file.py:factory"
+        )
 
 
 def _from_package(name: str) -> Any:
@@ -73,7 +75,9 @@ def _from_package(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as e:
         if e.name and (name == e.name or name.startswith(f"{e.name}.")):
-            raise InputError(f"there is no module '{name}' here: check the spelling, or install the package that has it") from e
+            raise InputError(
+                f"there is no module '{name}' here: check the spelling, or install the package that has it"
+            ) from e
         raise InputError(f"'{name}' needs the package '{e.name}', which is not installed") from e
     except FlatconvError:
         raise
@@ -117,10 +121,14 @@ def parse_input(text: str, generator: torch.Generator) -> tuple[str | None, torc
     for s in sizes:
         elements *= s
     if elements > MAX_ELEMENTS:
-        raise InputError(f"--input '{text}' has {elements:,} elements, more than the {MAX_ELEMENTS:,} that are supported")
+        raise InputError(
+            f"--input '{text}' has {elements:,} elements, more than the {MAX_ELEMENTS:,} that are supported"
+        )
     dtype = getattr(torch, form["dtype"] or "float32", None)
     if not isinstance(dtype, torch.dtype):
-        raise InputError(f"--input '{text}': torch has no dtype '{form['dtype']}'; float32, float16, bfloat16 and int64 are usual")
+        raise InputError(
+            f"--input '{text}': torch has no dtype '{form['dtype']}'; float32, float16, bfloat16 and int64 are usual"
+        )
     if dtype.is_floating_point:
         return form["name"], torch.randn(sizes, generator=generator).to(dtype)
     return form["name"], torch.zeros(sizes, dtype=dtype)

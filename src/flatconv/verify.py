@@ -204,7 +204,14 @@ def _other_sizes(captured: Capture) -> list[tuple[int, ...]] | None:
     guards = captured.guards.inputs
     if all(s is not None for g in guards for s in g.shape):
         return None
-    for batch, height, width in ((3, 0.5, 0.75), (3, 0.5, 1.0), (3, 1.0, 0.5), (3, 2.0, 1.0), (3, 1.0, 1.0), (2, 1.0, 1.0)):
+    for batch, height, width in (
+        (3, 0.5, 0.75),
+        (3, 0.5, 1.0),
+        (3, 1.0, 0.5),
+        (3, 2.0, 1.0),
+        (3, 1.0, 1.0),
+        (2, 1.0, 1.0),
+    ):
         shapes = []
         for guard, tensor in zip(guards, captured.example, strict=True):
             shape = list(tensor.shape)

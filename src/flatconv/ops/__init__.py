@@ -51,7 +51,9 @@ def room(node: Node) -> Operator | None:
 def spelled(op: str) -> bool:
     """Whether some room reads an operator of this name, or torch tags it as pointwise."""
     base = op.removeprefix("aten.").partition(".")[0]
-    known = {n for r in ROOMS for n in r.names} | set(pointwise.Pointwise.also) | set(pick.Piece.splits) | READ_ELSEWHERE
+    known = (
+        {n for r in ROOMS for n in r.names} | set(pointwise.Pointwise.also) | set(pick.Piece.splits) | READ_ELSEWHERE
+    )
     return base in known
 
 

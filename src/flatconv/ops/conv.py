@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class AxisPlan:
 
     def place(self, output: int, tap: int) -> int | None:
         """The input position that a tap meets; None in the padding."""
-        assert self.ids is not None  # noqa: S101 - asked only where sizes are known
+        assert self.ids is not None
         if self.transposed:
             place, rest = divmod(output + self.lo - tap * self.dilation, self.stride)
             return place if rest == 0 and 0 <= place < len(self.ids) else None
@@ -74,7 +75,7 @@ class AxisPlan:
 
     def meets(self, output: int, tap: int) -> int:
         """The number of the slice that a tap meets."""
-        assert self.ids is not None  # noqa: S101
+        assert self.ids is not None
         place = self.place(output, tap)
         return ZERO if place is None else self.ids[place]
 
@@ -99,7 +100,7 @@ class AxisPlan:
         if self.transposed or self.ids is None or not self.ids.all_distinct or not isinstance(self.outputs, int):
             return False
         n, reach = len(self.ids), (self.kernel - 1) * self.dilation
-        inner = 1 < n and self.lo <= reach and (self.outputs - 1) * self.stride - self.lo < n
+        inner = n > 1 and self.lo <= reach and (self.outputs - 1) * self.stride - self.lo < n
         # The outer taps meet data at the last and at the first position that they can.
         alive = (self.outputs - 1) * self.stride >= self.lo and reach - self.lo < n and self.dilation <= n
         return inner and alive and self.stride <= n and self.dilation == 1 and self.outputs > 1
@@ -109,9 +110,7 @@ class AxisPlan:
         """Taps that meet data at some position."""
         if not self.known or self.plain or not isinstance(self.outputs, int):
             return tuple(t for g in self.taps for t in g)
-        return tuple(
-            t for g in self.taps for t in g if any(self.meets(o, t) != ZERO for o in range(self.outputs))
-        )
+        return tuple(t for g in self.taps for t in g if any(self.meets(o, t) != ZERO for o in range(self.outputs)))
 
     @property
     def useful(self) -> int | None:
@@ -167,7 +166,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        """'conv3d', 'conv_transpose2d', …"""
+        """The operator: 'conv3d', 'conv_transpose2d'."""
         return f"conv{'_transpose' if self.transposed else ''}{len(self.axes)}d"
 
     def with_axis(self, plan: AxisPlan) -> Site:
@@ -255,7 +254,7 @@ class Conv(Operator):
     def facts(self, node: Node, facts: Facts) -> tuple[Slices | None, ...]:
         found = list(super().facts(node, facts))
         here = site(node, facts)
-        assert here is not None  # noqa: S101 - accepts() has said so
+        assert here is not None
         for plan in here.axes:
             if not plan.known or plan.plain or plan.ids is None:
                 continue
@@ -324,7 +323,8 @@ def emit_plan(here: Site, low: Lowering, weight: Any, bias: Any) -> fx.Node:
     if not kept:
         return _matrix_product(here, low, given, weight, bias)
     if here.transposed:
-        target = getattr(aten, f"conv_transpose{len(kept)}d").input
+        packet = getattr(aten, f"conv_transpose{len(kept)}d")
+        target = packet.default if len(kept) == 1 else packet.input
         rest = [[a.stride for a in kept], [a.lo for a in kept], [a.output_padding for a in kept], here.groups]
         return low.call(target, given, weight, bias, *rest, [a.dilation for a in kept])
     sides, dilations = [], []
@@ -346,13 +346,13 @@ def emit_plan(here: Site, low: Lowering, weight: Any, bias: Any) -> fx.Node:
 def _window(plan: AxisPlan) -> tuple[int, int, int]:
     """Padding on both sides and dilation of an axis that stays, for the taps that stay. Negative padding crops."""
     leaders = leading_taps(plan)
-    assert leaders is not None  # noqa: S101 - the rules leave only evenly spaced groups
+    assert leaders is not None
     step = leaders[1] - leaders[0] if len(leaders) > 1 else 1
     dilation = plan.dilation * step
     lo = plan.lo - leaders[0] * plan.dilation
     hi = plan.hi - (plan.kernel - 1 - leaders[-1]) * plan.dilation
     if plan.first:
-        assert isinstance(plan.size, int)  # noqa: S101 - equal results are known only for known sizes
+        assert isinstance(plan.size, int)
         hi = (leaders[-1] - leaders[0]) * plan.dilation + 1 - lo - plan.size
     return lo, hi, dilation
 
@@ -361,7 +361,7 @@ def leading_taps(plan: AxisPlan) -> list[int] | None:
     """One tap of each group such that all are evenly spaced; None if there is no such choice."""
     for choose in (max, min):
         leaders = [choose(g) for g in plan.taps]
-        steps = {b - a for a, b in zip(leaders, leaders[1:], strict=False)}
+        steps = {b - a for a, b in pairwise(leaders)}
         if len(steps) <= 1 and all(s > 0 for s in steps):
             return leaders
     return None
@@ -370,9 +370,7 @@ def leading_taps(plan: AxisPlan) -> list[int] | None:
 def _select_source(here: Site, low: Lowering) -> fx.Node:
     """The source with, along every dropped axis, only the slice that the remaining taps meet."""
     drop = here.dropped
-    stored = frozenset(
-        a.axis for a in here.axes if a.dropped and a.ids is not None and a.ids.only is not None
-    )
+    stored = frozenset(a.axis for a in here.axes if a.dropped and a.ids is not None and a.ids.only is not None)
     given = low.get(here.source, stored)
     for a in sorted(drop - stored, reverse=True):
         plan = next(p for p in here.axes if p.axis == a)

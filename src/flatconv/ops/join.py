@@ -77,7 +77,7 @@ class Cat(Operator):
         axis = self.axis(node)
         if axis in drop:
             holder = self._holder(node, low.facts)
-            assert holder is not None  # noqa: S101 - twin() has said so
+            assert holder is not None
             return low.get(holder, drop)
         parts = [low.get(p, drop) for p in self.parts(node)]
         return low.call(aten.cat.default, parts, axis - sum(a < axis for a in drop))
@@ -185,7 +185,7 @@ class Repeat(Operator):
 
     def repeats(self, node: Node) -> list[Any]:
         """One factor for every axis of the result."""
-        given = node.args.get("repeats", node.args.get("dims"))
+        given: list[Any] = node.args.get("repeats") or node.args.get("dims") or []
         return [1] * (node.rank - len(given)) + list(given)
 
     def carries(self, node: Node) -> list[Carry]:

@@ -62,8 +62,7 @@ class Attention(Operator):
         batch = range(node.rank - 2)
         if any(p.rank != node.rank for p in parts) or node.args.get("enable_gqa"):
             return []
-        found = [c for c in broadcast(node, (*parts, *([mask] if mask is not None else []))) if c.out in batch]
-        return found
+        return [c for c in broadcast(node, (*parts, *([mask] if mask is not None else []))) if c.out in batch]
 
     def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
         # Fused kernels want four axes: nothing is gained by dropping one.

@@ -18,6 +18,10 @@ class BatchNorm(Operator):
         source = node.args["input"]
         return [Carry(a, ((source, a),)) for a in range(node.rank) if a != 1]
 
+    def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
+        # Channels are axis 1: no axis in front of them may go.
+        return super().twin(node, drop, facts) - {0}
+
 
 class GroupNorm(Operator):
     """``y = (x − mean)/√(var + ε)·γ_c + β_c`` with statistics over channels of a group and all positions.

@@ -68,7 +68,7 @@ class Pad(Operator):
 
     def _read(self, node: Node) -> Padding:
         found = padding(node)
-        assert found is not None  # noqa: S101 - accepts() has said so
+        assert found is not None
         return found
 
     def carries(self, node: Node) -> list[Carry]:

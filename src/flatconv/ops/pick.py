@@ -158,7 +158,12 @@ class Piece(Pick):
             return False
         split = node.args["0"]
         base = split.op.removeprefix("aten.").partition(".")[0]
-        if 0 in node.shape or base not in self.splits or not split.tensors or split.op.endswith(("indices", "tensor_indices_or_sections")):
+        if (
+            0 in node.shape
+            or base not in self.splits
+            or not split.tensors
+            or split.op.endswith(("indices", "tensor_indices_or_sections"))
+        ):
             return False
         return self.positions(node) is not None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import fx
 
-from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
 from flatconv.facts import Slices
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
 from flatconv.program import Node
 
 
@@ -88,7 +88,13 @@ def _aligns(source: Node, node: Node) -> bool:
 
 def is_identity(node: Node) -> bool:
     """Whether the node returns its input unchanged, as the same values in the same dtype."""
-    if node.op in ("aten.to.dtype", "aten.to.dtype_layout", "aten._to_copy.default", "aten.type_as.default", "aten.to.other"):
+    if node.op in (
+        "aten.to.dtype",
+        "aten.to.dtype_layout",
+        "aten._to_copy.default",
+        "aten.type_as.default",
+        "aten.to.other",
+    ):
         same = node.tensors[0].dtype == node.dtype and not node.args.get("copy")
         return same and node.args.get("memory_format") in (None, torch.preserve_format) and not node.args.get("device")
     return node.op in ("aten.detach.default", "aten.detach_.default", "aten.alias.default", "aten.lift_fresh.default")
@@ -131,11 +137,23 @@ class Prelu(Operator):
     def zero(self, node: Node, zeros: Mapping[Node, bool]) -> bool:
         return zeros[node.args["self"]]
 
+    def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
+        # Channels are axis 1: no axis in front of them may go.
+        return super().twin(node, drop, facts) - {0}
+
 
 class Dropout(Operator):
     """Dropout that is switched off: the input itself."""
 
-    names = ("dropout", "dropout_", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "native_dropout", "alias")
+    names = (
+        "dropout",
+        "dropout_",
+        "alpha_dropout",
+        "feature_dropout",
+        "feature_alpha_dropout",
+        "native_dropout",
+        "alias",
+    )
 
     def accepts(self, node: Node) -> bool:
         return super().accepts(node) and node.shape is not None and not node.args.get("train")
@@ -153,7 +171,7 @@ class Dropout(Operator):
 class Create(Operator):
     """Tensors of one value: ``zeros``, ``ones``, ``full`` and their like."""
 
-    values = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
+    values: ClassVar = {"zeros": 0, "zeros_like": 0, "new_zeros": 0, "ones": 1, "ones_like": 1, "new_ones": 1}
     names = (*values, "full", "full_like", "new_full")
 
     def accepts(self, node: Node) -> bool:
@@ -177,5 +195,3 @@ class Create(Operator):
 
     def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:
         return self.call(node, low, {t: low.get(t) for t in node.tensors})
-
-

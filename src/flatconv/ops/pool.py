@@ -107,7 +107,9 @@ class SlidingPool(_Pool):
         i = axis - (node.rank - n)
         kernel, stride = ints(node.args["kernel_size"], n), ints(node.args["stride"], n)
         pad, dilation = ints(node.args["padding"], n), ints(node.args.get("dilation", 1), n)
-        assert kernel and pad and dilation  # noqa: S101 - _plain() has said so
+        assert kernel
+        assert pad is not None
+        assert dilation
         return Window(kernel[i], (stride or kernel)[i], pad[i], dilation[i])
 
     def _plain(self, node: Node) -> bool:
@@ -126,6 +128,12 @@ class SlidingPool(_Pool):
         # torch's divisor: the window cut off at the padded end.
         return min(start + w.kernel, size + w.pad) - start
 
+    def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
+        found = super().twin(node, drop, facts)
+        if node.args.get("divisor_override") is not None and self.spatial(node) - len(found) == 1:
+            found -= {max(found, default=0)}  # avg_pool1d takes no divisor
+        return found
+
     def _correction(self, node: Node, axis: int, facts: Facts) -> float:
         """What a dropped axis of an average divides by, beyond what the average over the other axes does.
 
@@ -133,7 +141,9 @@ class SlidingPool(_Pool):
         padding, or by a given number that counts no axis in particular.
         """
         known, given = facts.along(node, axis), facts.along(node.tensors[0], axis)
-        assert known is not None and given is not None and known.position is not None  # noqa: S101, PT018 - single()
+        assert known is not None
+        assert given is not None
+        assert known.position is not None
         places = len(self.reads(node, axis, known.position, len(given)))
         if node.args.get("divisor_override") is not None:
             return 1 / places
@@ -170,7 +180,7 @@ class AdaptivePool(_Pool):
 
     def reads(self, node: Node, axis: int, o: int, size: int) -> list[int]:
         out = (node.shape or ())[axis]
-        assert isinstance(out, int)  # noqa: S101 - asked only where sizes are known
+        assert isinstance(out, int)
         return list(range(o * size // out, -(-(o + 1) * size // out)))
 
     def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:

@@ -13,7 +13,20 @@ from flatconv.program import Node
 class Reduce(Operator):
     """``y = f(x over some axes)``: sum, mean, extrema, variance, norms. The other axes pass through."""
 
-    names = ("sum", "mean", "amax", "amin", "var", "std", "linalg_vector_norm", "norm", "logsumexp", "prod", "any", "all")
+    names = (
+        "sum",
+        "mean",
+        "amax",
+        "amin",
+        "var",
+        "std",
+        "linalg_vector_norm",
+        "norm",
+        "logsumexp",
+        "prod",
+        "any",
+        "all",
+    )
     keep_zero = ("sum", "mean", "amax", "amin", "var", "std", "linalg_vector_norm", "norm", "prod", "any")
 
     def dims(self, node: Node) -> tuple[int, ...]:
@@ -94,5 +107,3 @@ class Softmax(Operator):
     def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:
         dim = after(drop, wrap(node.args["dim"], node.rank))
         return self.call(node, low, self.dropped_inputs(node, drop, low), dim=dim)
-
-

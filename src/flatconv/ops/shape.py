@@ -52,7 +52,7 @@ def _grows(p: sympy.Expr, q: sympy.Expr) -> bool:
     """Whether the left product is the one that must grow: it divides the right one."""
     if p.is_Integer and q.is_Integer:
         return bool(p < q)
-    return sympy.cancel(q / p).as_numer_denom()[1] == 1
+    return bool(sympy.cancel(q / p).as_numer_denom()[1] == 1)
 
 
 class Reshape(Operator):
@@ -127,13 +127,18 @@ class Reshape(Operator):
         wanted = [a for a in range(node.rank) if a not in drop]
         if before == [(node.shape or ())[a] for a in wanted]:
             return given
-        if not lost and not drop:
-            return self.call(node, low, {t: low.get(t) for t in node.tensors})
         sizes = [self._size(node, a, source, low) for a in wanted]
         if sizes.count(None) > 1:
-            full = self.call(node, low, {t: low.get(t) for t in node.tensors})
-            return low.call(aten.squeeze.dims, full, sorted(drop))
+            full = low.call(aten.reshape.default, low.get(source), self._listed(node, low))
+            return low.call(aten.squeeze.dims, full, sorted(drop)) if drop else full
         return low.call(aten.reshape.default, given, [-1 if s is None else s for s in sizes])
+
+    def _listed(self, node: Node, low: Lowering) -> list[Any]:
+        """The sizes of the whole result, for a reshape that leaves torch nothing to work out."""
+        if len(node.tensors) > 1:  # view_as, reshape_as
+            return [low.size(node.tensors[1], a) for a in range(node.rank)]
+        sizes: list[Any] = low.scalar(node.args.get("size", node.args.get("shape", [])))
+        return sizes
 
     def _size(self, node: Node, axis: int, source: Node, low: Lowering) -> Any:
         """The size of a result's axis: a number, a node, or None where torch is to work it out."""

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flatconv.audit import Audit, SiteAudit
-from flatconv.verify import Evidence, SiteEvidence
+from flatconv.oracle import SiteEvidence
+from flatconv.verify import Evidence
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,11 @@ def share(part: int, whole: int) -> str:
 
 def taps(site: SiteAudit) -> str:
     """The kernel along depth, a sign for each tap."""
-    marks = {t: DEAD for t in site.dead_taps} | {t: LIVE for t in site.live_taps} | {t: MERGED for t in site.merged_taps}
+    marks = (
+        dict.fromkeys(site.dead_taps, DEAD)
+        | dict.fromkeys(site.live_taps, LIVE)
+        | dict.fromkeys(site.merged_taps, MERGED)
+    )
     shown = [marks.get(t, DEAD) for t in range(site.kernel[0])]
     return " ".join(shown) if len(shown) <= 9 else f"{len(site.live_taps)} of {len(shown)} live"
 
@@ -114,7 +118,9 @@ def _totals(audit: Audit) -> list[str]:
         f"bytes moved: {count(t.useful_bytes)} of {count(t.bytes)} ({share(t.useful_bytes, t.bytes)}).",
     ]
     if any(s.dead_taps or s.merged_taps for s in audit.sites):
-        lines.append(f"Taps along depth: {LIVE} live, {DEAD} dead (meets only zeros), {MERGED} merged (meets the same slice).")
+        lines.append(
+            f"Taps along depth: {LIVE} live, {DEAD} dead (meets only zeros), {MERGED} merged (meets the same slice)."
+        )
     if unused:
         few = ", ".join(clean(n) for n in audit.unused_parameters[:4])
         lines.append(f"{unused} parameters are never read on this input: {few}{', …' if unused > 4 else ''}.")

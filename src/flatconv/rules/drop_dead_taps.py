@@ -28,7 +28,9 @@ def apply(site: Site, facts: Facts) -> Site:
             continue
         fewer = replace(axis, taps=tuple((t,) for t in live))
         if site.transposed and not meets_one_slice(site, fewer):
-            site = site.refuses(NAME, f"the live taps {live} of a transposed convolution each make another result slice")
+            site = site.refuses(
+                NAME, f"the live taps {live} of a transposed convolution each make another result slice"
+            )
         elif not site.transposed and leading_taps(fewer) is None and not meets_one_slice(site, fewer):
             site = site.refuses(NAME, f"the live taps {live} along axis {axis.axis} are not evenly spaced")
         else:
