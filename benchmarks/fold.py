@@ -210,8 +210,9 @@ def targets(results: Numbers) -> list[Numbers]:
             ratio = network["engines"][engine].get("ratios", {}).get("original/fold")
             rows.append(_target(f"{name}: original / fold, {ENGINES[engine]}", ">=", limit, ratio))
         for engine, label in ENGINES.items():
-            hand, ratio = faster_hand(network["engines"][engine])
-            rows.append(_target(f"{name}: fold / {hand or 'hand'}, {label}", "<=", OVER_HAND, ratio))
+            # The fold keeps the memory format of the model, so it is held against the hand-written form in the same one.
+            ratio = network["engines"][engine].get("ratios", {}).get("fold/hand")
+            rows.append(_target(f"{name}: fold / hand, same memory format, {label}", "<=", OVER_HAND, ratio))
         ratios = network["memory_ratios"].get("fold/original", {})
         for allocator in ALLOCATORS:
             peak = ratios.get(allocator, {}).get("first_call")
@@ -219,9 +220,10 @@ def targets(results: Numbers) -> list[Numbers]:
         weights = {"median": ratios["weights"]} if ratios else None
         rows.append(_target(f"{name}: fold / original, weights", "<=", WEIGHTS, weights))
     if "fold_time" in results:
-        for export in ("export_static", "export_dynamic"):
-            ratio = results["fold_time"].get("ratios", {}).get(f"audit+fold/{export}")
-            rows.append(_target(f"fold time: audit + fold / {export}", "<=", FOLD_TIME, ratio))
+        # Each is held against an export of the same kind: the audit fixes all sizes, the fold leaves some free if asked to.
+        for step, export in (("audit", "static"), ("fold_static", "static"), ("fold", "dynamic")):
+            ratio = results["fold_time"].get("ratios", {}).get(f"{step}/export_{export}")
+            rows.append(_target(f"fold time: {step} / export_{export}", "<=", FOLD_TIME, ratio))
     return rows
 
 

@@ -134,7 +134,8 @@ def audit(
         InputError: the example does not fit the model.
         RefusedError: the model cannot be captured.
     """
-    captured = capture(model, args, kwargs, method=method)
+    # Counts are for the example's own sizes, so none has to stay free.
+    captured = capture(model, args, kwargs, method=method, dynamic=False)
     return audit_of(captured, analyse(captured.program))
 
 

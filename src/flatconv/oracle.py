@@ -141,7 +141,10 @@ def _pair(here: Site, facts: Facts) -> _Pair:
     nodes: list[Node] = []
 
     def add(like: Node, op: str, name: str, **args: object) -> Node:
-        made = replace(like, index=len(nodes), op=op, name=name, args=dict(args), users=[], literal=None)
+        # The oracles count in float32, whatever the type of the model.
+        made = replace(
+            like, index=len(nodes), op=op, name=name, args=dict(args), users=[], literal=None, dtype=torch.float32
+        )
         nodes.append(made)
         return made
 
