@@ -118,14 +118,16 @@ def pad_positions(mode: str, size: int, lo: int, hi: int) -> list[int | None]:
     """
 
     def source(i: int) -> int | None:
-        if 0 <= i < size:
+        if 0 <= i < size and mode != "circular":
             return i
         if mode == "replicate":
             return min(max(i, 0), size - 1)
         if mode == "reflect":
             return -i if i < 0 else 2 * (size - 1) - i
         if mode == "circular":
-            return i % size
+            # torch crops first, then wraps what is left.
+            start, stop = max(-lo, 0), size - max(-hi, 0)
+            return start + (i - start) % (stop - start)
         return None
 
     return [source(i) for i in range(-lo, size + hi)]

@@ -200,10 +200,13 @@ def carry_facts(room: Operator, node: Node, carry: Carry, facts: Facts) -> Slice
     if any(known is None for _, known in tracked):
         return facts.fresh(node, carry.out)
     known = [(s, k) for s, k in tracked if k is not None]
-    key = ("carry", node.key(tuple(s for s, _ in known)), carry.out, node.index if carry.mixing else None)
+    # ZERO says nothing of a slice's shape, which may matter to what is made of it: it belongs to the key.
+    kinds = tuple(slice_kind(s, a) for s, a in carry.sources if a is not None)
+    key = ("carry", node.key(tuple(s for s, _ in known)), carry.out, kinds, node.index if carry.mixing else None)
     # One source with all slices distinct says no more about the result; only size-1 sources repeat.
     if all(k.all_distinct for _, k in known) and (size == 1 or any(len(k) == size for _, k in known)):
-        starts = tuple(k.ids[0] if len(k) else 0 for _, k in known)
+        # A source of one slice gives the same to every position, so its length tells two results apart.
+        starts = tuple((k.ids[0] if len(k) else 0, len(k)) for _, k in known)
         return Slices(facts.numbering.block((key, starts), size))
     ids = []
     for i in range(size):
@@ -212,6 +215,12 @@ def carry_facts(room: Operator, node: Node, carry: Carry, facts: Facts) -> Slice
         lost = carry.mixing or not any(zeros.values()) or not room.zero(node, zeros)
         ids.append(facts.numbering.number((key, read)) if lost else ZERO)
     return Slices(tuple(ids), next((k.origin for _, k in known if k.origin), ""))
+
+
+def slice_kind(node: Node, axis: int) -> tuple[object, ...]:
+    """Shape and type of a slice."""
+    shape = node.shape or ()
+    return (*shape[:axis], None, *shape[axis + 1 :], node.dtype)
 
 
 def ints(value: Any, rank: int) -> tuple[int, ...] | None:

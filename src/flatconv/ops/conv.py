@@ -94,6 +94,19 @@ class AxisPlan:
         """``row`` of every result position."""
         return [self.row(o) for o in range(self.outputs)] if isinstance(self.outputs, int) else []
 
+    def without_border(self) -> AxisPlan:
+        """The same reads with zero slices at both ends of the input counted as padding."""
+        ids = self.ids.ids if self.ids is not None else ()
+        if isinstance(ids, range) or not any(ids):
+            return self
+        front = next(i for i, number in enumerate(ids) if number != ZERO)
+        behind = next(i for i, number in enumerate(reversed(ids)) if number != ZERO)
+        inner = ids[front : len(ids) - behind]
+        if any(b != a + 1 for a, b in pairwise(inner)):
+            return self
+        distinct = Slices(range(inner[0], inner[-1] + 1))
+        return replace(self, ids=distinct, size=len(inner), lo=self.lo + front, hi=self.hi + behind)
+
     @property
     def plain(self) -> bool:
         """Input slices all distinct, every position reading some: nothing is to be gained, seen without enumeration."""
@@ -256,11 +269,14 @@ class Conv(Operator):
         here = site(node, facts)
         assert here is not None
         for plan in here.axes:
-            if not plan.known or plan.plain or plan.ids is None:
+            if not plan.known or plan.ids is None or plan.without_border().plain:
                 continue
+            rows = plan.rows
+            if len(set(rows)) == len(rows) and () not in rows:
+                continue  # all distinct, as every result is until something is known of it
             number, nothing = facts.numbering.number, ZERO if here.bias is None else None
             ids = []
-            for row in plan.rows:
+            for row in rows:
                 made = number(("conv", node.index, plan.axis, row))
                 ids.append(made if row or nothing is None else nothing)
             found[plan.axis] = Slices(tuple(ids), plan.ids.origin)

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from flatconv.facts import ZERO, Slices, pad_positions
-from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator, slice_kind
 from flatconv.program import Node
 
 aten = torch.ops.aten
@@ -91,7 +91,8 @@ class Pad(Operator):
             positions = pad_positions(pad.mode, len(known), lo, hi)
             # Padding of the other axes changes the slices themselves, each in the same way.
             others = tuple(side for b, side in enumerate(pad.sides) if b != a)
-            number, key = facts.numbering.number, ("pad", pad.mode, pad.value, a, others)
+            number = facts.numbering.number
+            key = ("pad", pad.mode, pad.value, a, others, slice_kind(pad.source, a))
             changed = any(side != (0, 0) for side in others)
             keeps_zero = pad.mode != "constant" or pad.zeros
             outside = ZERO if pad.zeros else number(("border", node.index, a))
