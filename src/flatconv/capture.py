@@ -30,6 +30,8 @@ from flatconv.signature import Adapter, Inputs, Outputs
 
 AUTO = torch.export.Dim.AUTO
 PREFIX = "model."
+QUIET = ("torch.export", "torch.fx", "torch._export", "torch.__trace", "torch._subclasses.fake_tensor")
+OLDEST_TORCH = (2, 10)
 
 
 @dataclass
@@ -77,6 +79,7 @@ def capture(
         InputError: the arguments do not fit.
         RefusedError: torch.export cannot capture the model, or its state makes an exact rewrite impossible.
     """
+    require_torch(torch.__version__)
     _check_model(model, method)
     called = model.forward if method == "forward" else getattr(model, method)
     inputs, example = Inputs.read(called, _as_args(args), kwargs or {})
@@ -92,6 +95,20 @@ def capture(
     return Capture(
         model, method, program, inputs, outputs, guards, example, exported.graph_module, weights, seconds, tuple(notes)
     )
+
+
+def require_torch(version: str) -> None:
+    """Refuse a torch that is too old to leave sizes free soundly.
+
+    Raises:
+        InputError: older than 2.10.
+    """
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise InputError(
+            f"this is torch {version}, and flatconv needs {oldest} or newer: pip install 'torch>={oldest}'"
+        )
 
 
 def _as_args(args: Any) -> tuple[Any, ...]:
@@ -246,7 +263,7 @@ def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> tor
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export logs what it will raise anyway."""
-    loggers = [logging.getLogger(n) for n in ("torch.export", "torch.fx", "torch._export", "torch.__trace")]
+    loggers = [logging.getLogger(n) for n in QUIET]
     levels = [log.level for log in loggers]
     for log in loggers:
         log.setLevel(logging.CRITICAL)

@@ -94,8 +94,7 @@ def fold(
     if kind != weights:
         raise InputError(f"--weights is '{weights}'; it may be folded or shared")
     if output is not None and not dry_run:
-        with files.folder(output, force=force):
-            pass  # said now, and not after minutes of work
+        files.check_folder(output, force=force)
     model = _step(f"building {spec_}", lambda: spec.load_model(spec_))
     args, kwargs = _inputs(input_, image)
     dynamic = not static

@@ -52,6 +52,30 @@ def write(path: Any, writer: Callable[[Path], None], *, force: bool = False) -> 
             temporary.unlink()
 
 
+def check_folder(path: Any, *, force: bool = False) -> None:
+    """Say now, and not after minutes of work, if a folder cannot take results. Changes nothing.
+
+    Raises:
+        InputError: it is a file, has files in it and ``force`` is not set, or cannot be written to.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise InputError(f"'{target}' is a file, and a folder is needed for the results: choose another name")
+    place = target
+    try:
+        if target.exists() and any(target.iterdir()) and not force:
+            raise InputError(
+                f"the folder '{target}' is not empty: choose another, or say --force to overwrite results in it"
+            )
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as e:
+        raise InputError(f"the folder '{target}' cannot be written to: {e.strerror or e}") from e
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "permission denied" if place.is_dir() else "it is a file"
+        raise InputError(f"the folder '{target}' cannot be written to: '{place}': {why}")
+
+
 @contextlib.contextmanager
 def folder(path: Any, *, force: bool = False) -> Iterator[Path]:
     """A folder to fill: files made inside the ``with`` appear at ``path`` only if all of it succeeds.
@@ -59,21 +83,14 @@ def folder(path: Any, *, force: bool = False) -> Iterator[Path]:
     Raises:
         InputError: the folder has files in it and ``force`` is not set, or it cannot be written to.
     """
+    check_folder(path, force=force)
     target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise InputError(f"'{target}' is a file, and a folder is needed for the results: choose another name")
     try:
-        if target.exists() and any(target.iterdir()) and not force:
-            raise InputError(
-                f"the folder '{target}' is not empty: choose another, or say --force to overwrite results in it"
-            )
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
     except OSError as e:
         raise InputError(f"the folder '{target}' cannot be written to: {e.strerror or e}") from e
     try:
-        if target.exists() and not os.access(target, os.W_OK | os.X_OK):
-            raise InputError(f"the folder '{target}' cannot be written to: permission denied")
         yield staging
         for file in staging.iterdir():
             _sync(file)

@@ -373,28 +373,46 @@ class _Lowering:
         return self.scalars[node]
 
 
-VIEWS = ("unsqueeze", "squeeze", "expand", "select", "slice", "permute", "reshape", "view", "transpose", "alias", "t")
+VIEWS = (
+    "split",
+    "split_with_sizes",
+    "chunk",
+    "unbind",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "select",
+    "slice",
+    "permute",
+    "reshape",
+    "view",
+    "transpose",
+    "alias",
+    "t",
+)
 
 
 def _borrowed(made: fx.Node) -> bool:
     """Whether a new value lies in memory of an input or a weight, or has elements that share memory."""
-    while made.op == "call_function" and made.target._overloadpacket.__name__ in VIEWS:  # type: ignore[union-attr]
+    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem"):
         if made.target == aten.expand.default:
             return True
         made = made.all_input_nodes[0]
     return made.op in ("placeholder", "get_attr")
 
 
+def _base(target: Any) -> str:
+    """The operator's name without its overload."""
+    packet = getattr(target, "_overloadpacket", target)
+    return str(getattr(packet, "__name__", packet))
+
+
 def _views_input(node: Node) -> bool:
     """Whether the original returns memory of an input or a weight too, or a value expanded."""
-    while node.op.startswith("aten.") and node.op.removeprefix("aten.").partition(".")[0] in (
-        *VIEWS,
-        "flatten",
-        "expand_as",
-    ):
+    while node.op.removeprefix("aten.").partition(".")[0] in (*VIEWS, "flatten", "expand_as", "getitem"):
         if node.op.startswith("aten.expand"):
             return True
-        node = node.tensors[0]
+        node = node.inputs[0]
     return node.op in ("input", "weight")
 
 

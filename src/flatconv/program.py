@@ -20,7 +20,7 @@ Size: TypeAlias = int | sympy.Expr
 """A size: a number, or an expression over the sizes that stay free."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One value of the program.
 
@@ -47,6 +47,10 @@ class Node:
     path: str
     literal: torch.Tensor | None = field(default=None, repr=False)
     users: list[Node] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        # Arguments hold nodes, whose arguments hold nodes: the whole graph would be printed.
+        return f"Node({self.name}, {self.op}, {self.shape})"
 
     @property
     def rank(self) -> int:

@@ -14,6 +14,7 @@ ROOMS: tuple[Operator, ...] = (
     pool.SlidingPool(),
     pool.AdaptivePool(),
     norm.BatchNorm(),
+    norm.NativeBatchNorm(),
     norm.GroupNorm(),
     norm.LayerNorm(),
     pad.Pad(),

@@ -123,7 +123,8 @@ class AxisPlan:
         """Taps that meet data at some position."""
         if not self.known or self.plain or not isinstance(self.outputs, int):
             return tuple(t for g in self.taps for t in g)
-        return tuple(t for g in self.taps for t in g if any(self.meets(o, t) != ZERO for o in range(self.outputs)))
+        every = sorted(t for g in self.taps for t in g)
+        return tuple(t for t in every if any(self.meets(o, t) != ZERO for o in range(self.outputs)))
 
     @property
     def useful(self) -> int | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from flatconv.ops.base import Axes, Carry, Facts, Operator
+import torch
+from torch import fx
+
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
 from flatconv.program import Node
+
+aten = torch.ops.aten
 
 
 class BatchNorm(Operator):
     """``y = (x − μ_c)/√(σ²_c + ε)·γ_c + β_c`` with running statistics: the same affine map for every slice."""
 
-    names = ("batch_norm", "cudnn_batch_norm")
+    names: tuple[str, ...] = ("batch_norm", "cudnn_batch_norm")
 
     def accepts(self, node: Node) -> bool:
         return super().accepts(node) and node.args.get("training") is False and node.shape is not None
@@ -21,6 +26,31 @@ class BatchNorm(Operator):
     def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
         # Channels are axis 1: no axis in front of them may go.
         return super().twin(node, drop, facts) - {0}
+
+
+class NativeBatchNorm(BatchNorm):
+    """The same, as torch writes it out: the first of several results of one call."""
+
+    names = ("_native_batch_norm_legit_no_training",)
+
+    def _norm(self, node: Node) -> Node:
+        found: Node = node.args["0"]
+        return found
+
+    def accepts(self, node: Node) -> bool:
+        if node.op != "getitem" or node.args.get("1") != 0 or not isinstance(node.args.get("0"), Node):
+            return False
+        return self._norm(node).op.removeprefix("aten.").partition(".")[0] in self.names and node.shape is not None
+
+    def carries(self, node: Node) -> list[Carry]:
+        source = self._norm(node).args["input"]
+        return [Carry(a, ((source, a),)) for a in range(node.rank) if a != 1]
+
+    def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:
+        a = self._norm(node).args
+        given = low.get(a["input"], drop)
+        weights = [None if a[k] is None else low.get(a[k]) for k in ("weight", "bias", "running_mean", "running_var")]
+        return low.call(aten.batch_norm.default, given, *weights, False, a["momentum"], a["eps"], False)
 
 
 class GroupNorm(Operator):

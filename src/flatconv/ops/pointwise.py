@@ -83,7 +83,11 @@ class Pointwise(Operator):
 def _aligns(source: Node, node: Node) -> bool:
     """Whether a tensor broadcasts against the result from the right (an index or a table would not)."""
     offset = node.rank - source.rank
-    return offset >= 0 and all(s == 1 or s == (node.shape or ())[i + offset] for i, s in enumerate(source.shape or ()))
+    if offset < 0:
+        return False
+    pairs = zip(source.shape or (), (node.shape or ())[offset:], strict=True)
+    # Free sizes may be equal by a condition of the capture without being spelled alike.
+    return all(s == 1 or s == size or not (isinstance(s, int) and isinstance(size, int)) for s, size in pairs)
 
 
 def is_identity(node: Node) -> bool:

@@ -49,6 +49,10 @@ class _Pool(Operator):
         return [Carry(a, ((node.tensors[0], a),)) for a in range(node.rank - self.spatial(node))]
 
     def zero(self, node: Node, zeros: Any) -> bool:
+        return self.meets_data(node)
+
+    def meets_data(self, node: Node) -> bool:
+        """Whether every window meets the tensor somewhere; the maximum of nothing but padding is −∞, not zero."""
         return True
 
     def reads(self, node: Node, axis: int, o: int, size: int) -> list[int]:
@@ -66,12 +70,15 @@ class _Pool(Operator):
             for o in range(size):
                 places = self.reads(node, a, o, len(known))
                 members = tuple(known[p] for p in places)
-                zero = bool(members) and not any(members)
-                # How many slices lie in the window matters to an average, so the count belongs to the identity.
-                value = (node.index, a, members, self.weight(node, a, o, len(known)))
+                zero = bool(members) and not any(members) and self.meets_data(node)
+                value = (node.index, a, self.made_of(node, members), self.weight(node, a, o, len(known)))
                 ids.append(0 if zero else facts.numbering.number(("pool", value)))
             found[a] = Slices(tuple(ids), known.origin)
         return tuple(found)
+
+    def made_of(self, node: Node, members: tuple[int, ...]) -> Any:
+        """What the slices in a window say of the result: a mean of equal slices is that slice, however many they are."""
+        return members[:1] if len(set(members)) == 1 else members
 
     def weight(self, node: Node, axis: int, o: int, size: int) -> Any:
         """Whatever else about position ``o`` decides its value."""
@@ -120,8 +127,19 @@ class SlidingPool(_Pool):
     def reads(self, node: Node, axis: int, o: int, size: int) -> list[int]:
         return self.window(node, axis).reads(o, size)
 
+    def meets_data(self, node: Node) -> bool:
+        n = self.spatial(node)
+        return "avg" in node.op or set(ints(node.args["dilation"], n) or ()) == {1}
+
+    def made_of(self, node: Node, members: tuple[int, ...]) -> Any:
+        if "max" in node.op:
+            return frozenset(members)
+        # With padding in the divisor, or a divisor of its own, it matters how many slices are added.
+        counted = node.args["count_include_pad"] or node.args.get("divisor_override") is not None
+        return members if counted else super().made_of(node, members)
+
     def weight(self, node: Node, axis: int, o: int, size: int) -> Any:
-        if "avg" not in node.op:
+        if "avg" not in node.op or not (node.args["count_include_pad"] or node.args.get("divisor_override")):
             return None
         w = self.window(node, axis)
         start = o * w.stride - w.pad

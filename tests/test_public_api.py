@@ -1,0 +1,50 @@
+"""The public names and signatures are a contract."""
+
+import dataclasses
+import inspect
+
+import flatconv
+from flatconv.audit import SiteAudit, Totals
+from flatconv.report.fold import FoldReport
+
+
+def parameters(function):
+    return [
+        f"{p.name}={p.default}" if p.default is not p.empty else p.name
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+def test_names():
+    assert set(flatconv.__all__) == {
+        "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "VerificationError", "audit", "fold",
+    }  # fmt: skip
+    assert all(hasattr(flatconv, name) for name in flatconv.__all__)
+
+
+def test_audit():
+    assert parameters(flatconv.audit) == ["model", "args=()", "kwargs=None", "method=forward"]
+    names = {f.name for f in dataclasses.fields(SiteAudit)}
+    assert names >= {
+        "name", "op", "kernel", "input_shape", "output_shape", "live_taps", "dead_taps", "merged_taps", "reason",
+        "macs", "useful_macs", "parameters", "useful_parameters",
+    }  # fmt: skip
+    assert {f.name for f in dataclasses.fields(Totals)} >= {"macs", "useful_macs", "parameters", "useful_parameters"}
+    assert callable(flatconv.Audit.to_json)
+
+
+def test_fold():
+    assert parameters(flatconv.fold) == [
+        "model", "args=()", "kwargs=None", "method=forward", "dynamic=auto", "weights=folded", "verify=True",
+    ]  # fmt: skip
+    names = {f.name for f in dataclasses.fields(FoldReport)}
+    assert names >= {"sites", "evidence", "assumptions", "unused_parameters"}
+    assert callable(flatconv.Folded.save)
+    assert callable(flatconv.Folded.save_weights)
+
+
+def test_every_error_is_one_of_ours_with_its_exit_code():
+    codes = {flatconv.InputError: 2, flatconv.RefusedError: 3, flatconv.VerificationError: 4}
+    for error, code in codes.items():
+        assert issubclass(error, flatconv.FlatconvError)
+        assert error.exit_code == code
