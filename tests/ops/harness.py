@@ -21,7 +21,7 @@ from torch import fx, nn
 from flatconv.analyse import Analysis, analyse
 from flatconv.capture import capture
 from flatconv.facts import ZERO, Slices
-from flatconv.interpret import run_graph, widen
+from flatconv.interpret import evaluate, run_graph, widen
 from flatconv.lower import Lowered, lower
 from flatconv.program import Node, Program, build, transform
 
@@ -368,7 +368,9 @@ def check_lowering(program: Program, known: Known | None = None, *, samples: int
         for seed in range(samples):
             inputs = known.sample(program, torch.Generator().manual_seed(seed))
             values = run(program, inputs, wide=True)
-            state = {name: c.make(run_weight(program, c.source)) for name, c in lowered.constants.items()}
+            state = {
+                name: c.make(evaluate(c.source, program.weights, wide=True)) for name, c in lowered.constants.items()
+            }
             found = run_graph(lowered.graph, {n.name: inputs[n] for n in program.inputs}, state, wide=True)
             for output, new in zip(program.outputs, found, strict=True):
                 old = values[output]
@@ -378,14 +380,6 @@ def check_lowering(program: Program, known: Known | None = None, *, samples: int
                 assert new.dtype == old.dtype, f"{weights}: {new.dtype} instead of {old.dtype}"
                 assert equal(new, old, 1e2 * tolerance(old)), f"{weights}: other values\n{lowered.graph}"
     return lowered
-
-
-def run_weight(program: Program, node: Node) -> torch.Tensor:
-    """The value in float64 of a node that depends on weights alone."""
-    if node.op == "weight":
-        return widen(program.weights[node])
-    found: torch.Tensor = run(program, dict.fromkeys(program.inputs), wide=True)[node]
-    return found
 
 
 def check(program: Program, known: Known | None = None, *, exact: bool = False) -> Analysis:
@@ -491,7 +485,7 @@ class Form:
 def form(program: Program, lowered: Lowered, inputs: Mapping[Node, torch.Tensor]) -> Form:
     """Run a lowered graph and write down what was called, and the ranks of the results."""
     ops, ranks = [], []
-    state = {name: c.make(run_weight(program, c.source)) for name, c in lowered.constants.items()}
+    state = {name: c.make(evaluate(c.source, program.weights, wide=True)) for name, c in lowered.constants.items()}
     by_name = {n.name: inputs[n] for n in program.inputs}
 
     class Watch(fx.Interpreter):

@@ -87,7 +87,7 @@ def test_the_arguments_fit_nearly_every_operator():
                 continue
             fit += 1
             break
-    assert fit > 0.95 * len(TAGGED) > 200
+    assert fit > 0.9 * len(TAGGED) > 200
 
 
 BIAS = torch.randn(4, 1, 1, 1, dtype=torch.float64)

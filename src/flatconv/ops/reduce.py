@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import fx
@@ -52,10 +53,18 @@ class Reduce(Operator):
         return found
 
     def zero(self, node: Node, zeros: Any) -> bool:
+        base = node.op.removeprefix("aten.").partition(".")[0]
         order = node.args.get("ord", node.args.get("p", 2))
         if isinstance(order, int | float) and order < 0:
             return False
-        return node.op.removeprefix("aten.").partition(".")[0] in self.keep_zero
+        if base in ("mean", "prod", "var", "std"):
+            # Of nothing, and the variance of too little, these are one or NaN.
+            sizes = [(node.tensors[0].shape or ())[d] for d in self.dims(node)]
+            correction = node.args.get("correction", int(node.args.get("unbiased", True)))
+            least = 0 if base in ("mean", "prod") else 1 if correction is None else correction
+            if not all(isinstance(s, int) for s in sizes) or math.prod(sizes) <= least:
+                return False
+        return base in self.keep_zero
 
     def _ones(self, node: Node) -> set[int]:
         """Reduced axes of one slice, over which there is nothing to reduce: they are left out with their slice."""
@@ -102,7 +111,7 @@ class Softmax(Operator):
         return [Carry(a, ((source, a),)) for a in range(node.rank) if a != dim]
 
     def zero(self, node: Node, zeros: Any) -> bool:
-        return "cumsum" in node.op or "glu" in node.op
+        return node.op in ("aten.cumsum.default", "aten.glu.default")
 
     def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:
         dim = after(drop, wrap(node.args["dim"], node.rank))
