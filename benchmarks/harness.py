@@ -47,7 +47,7 @@ class Protocol:
     warmup: int = 4
     rounds: int = 12
     most: int = 60
-    seconds: float = 40.0
+    seconds: float = 25.0
     processes: int = 3
     exports: int = 5
 

@@ -15,6 +15,7 @@ LAYERS = [
     {"program", "guards", "signature"},
     {"ops"},
     {"rules"},
+    {"exporting"},
     {"analyse", "capture", "interpret"},
     {"lower", "files", "measure", "spec"},
     {"audit", "module", "oracle"},

@@ -147,8 +147,8 @@ def audit_of(captured: Capture, analysis: Analysis) -> Audit:
     names = site_names(analysis)
     listed = reported(analysis)
     sites = [_site(here, analysis.facts, sizes, names[node]) for node, here in listed.items()]
-    read = {name for node, name in program.names.items() if node.users or node in program.outputs}
-    unused = [n for n, _ in captured.model.named_parameters() if n not in read]
+    read = {id(t) for node, t in program.weights.items() if node.users or node in program.outputs}
+    unused = [n for n, p in captured.model.named_parameters() if id(p) not in read]
     first = {here.weight: s for here, s in zip(listed.values(), sites, strict=True)}
     totals = Totals(
         len(sites),

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +20,14 @@ import torch
 from torch import fx, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from flatconv import ops
 from flatconv.errors import InputError, RefusedError
+from flatconv.exporting import export, functional, same_graph
 from flatconv.guards import Guards, InputGuard, holds, safe, translate
 from flatconv.program import Program, build
 from flatconv.signature import Adapter, Inputs, Outputs
 
 AUTO = torch.export.Dim.AUTO
 PREFIX = "model."
-QUIET = ("torch.export", "torch.fx", "torch._export", "torch.__trace", "torch._subclasses.fake_tensor")
 OLDEST_TORCH = (2, 10)
 
 
@@ -85,11 +82,12 @@ def capture(
     inputs, example = Inputs.read(called, _as_args(args), kwargs or {})
     _check_tensors(model, example, inputs)
     started = time.perf_counter()
-    exported, outputs, used, notes = _export(model, method, inputs, example, dynamic)
+    exported, outputs, one, notes = _export(model, method, inputs, example, dynamic)
     seconds = time.perf_counter() - started
-    exported = _functional(exported)
+    written = _conditions(exported)  # before anything is written out, which words them anew
+    exported = functional(exported)
     _check_mutation(exported)
-    guards = _guards(exported, inputs, example, used)
+    guards = _guards(exported, written, inputs, example, one)
     weights, names, fixed = _weights(exported, model)
     program = build(exported.graph, weights, names, fixed, _module_path)
     return Capture(
@@ -176,14 +174,17 @@ def _first_lines(error: BaseException, count: int = 3) -> str:
 
 def _export(
     model: nn.Module, method: str, inputs: Inputs, example: list[torch.Tensor], dynamic: str | bool
-) -> tuple[torch.export.ExportedProgram, Outputs, list[torch.Tensor], list[str]]:
+) -> tuple[torch.export.ExportedProgram, Outputs, bool, list[str]]:
+    """The exported program, the form of its results, whether a batch of one was tried beside two, and remarks."""
     notes: list[str] = []
     if dynamic not in ("auto", True, False):
         raise InputError(f"dynamic is {dynamic!r}; it may be 'auto', True (the same) or False")
     sized = [t.dim() > 0 for t in example]
     attempts: list[tuple[str, list[torch.Tensor], list[dict[int, Any]]]] = []
     if dynamic:
-        space = [{t.dim() - 2: AUTO, t.dim() - 1: AUTO} if t.dim() >= 4 else {} for t in example]
+        # A size of 1 is a fact worth more than its freedom.
+        places = [(t.dim() - 2, t.dim() - 1) if t.dim() >= 4 else () for t in example]
+        space = [{a: AUTO for a in p if t.shape[a] != 1} for p, t in zip(places, example, strict=True)]
         # torch treats a size of 1 as fixed, so a batch of one is doubled to leave the batch free.
         doubled = [torch.cat([t, t]) if s and t.shape[0] == 1 else t for s, t in zip(sized, example, strict=True)]
         attempts.append(
@@ -207,15 +208,20 @@ def _export(
             notes.append(f"{free} could not stay free: {entangled}")
             continue
         broken = _broken(exported, example)
-        if not broken:
-            return exported, outputs, example, notes
-        batch_only = all(a == "0" for c in broken for a in _axes(c))
-        if batch_only and tensors is doubled and _same_at(model, method, inputs, example, exported):
-            return exported, outputs, example, notes
+        one = tensors is doubled and any(a.shape != b.shape for a, b in zip(doubled, example, strict=True))
+        # A batch of one may take another path than the two that were captured, and not every operator (squeeze, say) leaves
+        # a condition that tells. Both captures are compared; if they are alike, conditions on the batch decide nothing.
+        # A condition that cannot be read is never taken to be harmless.
+        harmless = all(safe(c) and set(_axes(c)) == {"0"} for c in broken)
+        if one and harmless and _same_at(model, method, inputs, example, exported):
+            return exported, outputs, True, notes
+        if not one and not broken:
+            single = _batch_of_one(exported, example)
+            return exported, outputs, bool(single) and _same_at(model, method, inputs, single, exported), notes
         notes.append(f"{free} could not stay free: the model takes another path for the example's own sizes")
     outputs = Outputs()
     try:
-        return export(Adapter(model, method, inputs, outputs), example, None), outputs, example, notes
+        return export(Adapter(model, method, inputs, outputs), example, None), outputs, False, notes
     except RefusedError:
         raise
     except Exception as e:
@@ -236,42 +242,19 @@ def _entangled(exported: torch.export.ExportedProgram) -> str | None:
     return None
 
 
+def _batch_of_one(exported: torch.export.ExportedProgram, example: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The example with a batch of one; empty if the batch is fixed."""
+    names = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
+    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
+    free = [
+        bool(t.dim()) and not isinstance(nodes[n].meta["val"].shape[0], int)
+        for n, t in zip(names, example, strict=True)
+    ]
+    return [t[:1] if f else t for f, t in zip(free, example, strict=True)] if any(free) else []
+
+
 def _axes(condition: str) -> list[str]:
     return re.findall(r"s\[\d+\]\[(\d+)\]", condition)
-
-
-def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> torch.export.ExportedProgram:
-    """``torch.export`` of a module that takes ``*tensors``.
-
-    Every branch on a free size becomes a condition of the result, on sizes of 0 and 1 too; torch calls this mode
-    size-oblivious.
-
-    Args:
-        module: called as it is.
-        tensors: an example.
-        dims: for each tensor, the axes whose sizes stay free; None if none do.
-    """
-    from torch.fx.experimental import _config
-
-    oblivious = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with warnings.catch_warnings(), torch.no_grad(), _quiet(), oblivious:
-        warnings.simplefilter("ignore")
-        shapes = None if dims is None else {"tensors": tuple(dims)}
-        return torch.export.export(module, tuple(tensors), dynamic_shapes=shapes, strict=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export logs what it will raise anyway."""
-    loggers = [logging.getLogger(n) for n in QUIET]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.setLevel(level)
 
 
 def _conditions(exported: torch.export.ExportedProgram) -> list[str]:
@@ -294,90 +277,6 @@ def _same_at(
     except Exception:
         return False
     return same_graph(exported.graph, fixed.graph, example)
-
-
-def same_graph(free: fx.Graph, fixed: fx.Graph, example: Sequence[torch.Tensor]) -> bool:
-    """Whether two captures call the same operators with the same arguments, free sizes standing for their values."""
-    sizes: dict[sympy.Symbol, int] = {}
-    users = [n for n in free.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), torch.Tensor)]
-    for node, tensor in zip(users[-len(example) :], example, strict=True):
-        for size, value in zip(node.meta["val"].shape, tensor.shape, strict=True):
-            if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
-                sizes[size.node.expr] = value
-
-    def is_size(node: fx.Node) -> bool:
-        return node.op == "call_function" and isinstance(
-            node.meta.get("val"), int | torch.SymInt | bool | torch.SymBool
-        )
-
-    def number(node: fx.Node) -> Any:
-        value = node.meta["val"]
-        return value if isinstance(value, int) else value.node.expr.subs(sizes)
-
-    def source(node: fx.Node) -> fx.Node:
-        while _whole(node):
-            node = node.all_input_nodes[0]
-        return node
-
-    left = [n for n in free.nodes if not is_size(n) and not _whole(n)]
-    right = [n for n in fixed.nodes if not is_size(n) and not _whole(n)]
-    if len(left) != len(right):
-        return False
-    twin = dict(zip(left, right, strict=True))
-
-    def equal(a: Any, b: Any) -> bool:
-        if isinstance(a, fx.Node):
-            return (
-                number(a) == (number(b) if isinstance(b, fx.Node) else b)
-                if is_size(a)
-                else twin.get(source(a)) is source(b)
-            )
-        if isinstance(a, list | tuple):
-            return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
-        return type(a) is type(b) and bool(a == b)
-
-    for a, b in twin.items():
-        if a.op != b.op or (a.op == "call_function" and a.target != b.target):
-            return False
-        if a.kwargs.keys() != b.kwargs.keys() or not equal(list(a.args), list(b.args)):
-            return False
-        if not all(equal(a.kwargs[k], b.kwargs[k]) for k in a.kwargs):
-            return False
-    return True
-
-
-def _whole(node: fx.Node) -> bool:
-    """A slice that takes everything, spelled as one where the size is free and as an alias where it is not."""
-    if node.target == torch.ops.aten.alias.default:
-        return True
-    ends = (*node.args[2:4], None, None)[:2] if node.target == torch.ops.aten.slice.Tensor else (1, 1)
-    return ends[0] in (None, 0) and ends[1] in (None, 2**63 - 1) and len(node.args) < 5
-
-
-def _functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Without in-place operators, so that no later line changes a slice behind a fact.
-
-    Views of unknown spelling are written out by torch in the same pass, which costs as much as the capture itself, so it
-    is done only where something asks for it.
-    """
-    for node in exported.graph.nodes:
-        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-            if isinstance(node.target, torch._ops.HigherOrderOperator):
-                return _decompose(exported)
-            continue
-        if node.target._schema.is_mutable and node.op == "call_function":
-            return _decompose(exported)
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(node.target._name, "CompositeImplicitAutograd")
-        if composite and node.target.namespace == "aten" and not ops.spelled(str(node.target)):
-            return _decompose(exported)
-    return exported
-
-
-def _decompose(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")
-        functional: torch.export.ExportedProgram = exported.run_decompositions({})
-        return functional
 
 
 def _check_mutation(exported: torch.export.ExportedProgram) -> None:
@@ -409,9 +308,10 @@ def _check_mutation(exported: torch.export.ExportedProgram) -> None:
 
 def _guards(
     exported: torch.export.ExportedProgram,
+    written: Sequence[str],
     inputs: Inputs,
     example: Sequence[torch.Tensor],
-    used: Sequence[torch.Tensor],
+    one: bool,
 ) -> Guards:
     names = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
     nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
@@ -419,21 +319,22 @@ def _guards(
     for label, name, tensor in zip(inputs.names, names, example, strict=True):
         shape: list[int | None] = []
         ranges: list[tuple[int, int | None]] = []
-        for size, given in zip(nodes[name].meta["val"].shape, tensor.shape, strict=True):
+        for axis, (size, given) in enumerate(zip(nodes[name].meta["val"].shape, tensor.shape, strict=True)):
             if isinstance(size, int) or not isinstance(size.node.expr, sympy.Symbol):
                 shape.append(given)
                 ranges.append((given, given))
                 continue
             bounds = exported.range_constraints.get(size.node.expr)
-            # 2 is where torch starts when it leaves a size free; sizes of 1 are as good unless a condition says no.
             least = int(bounds.lower) if bounds is not None and bounds.lower.is_Integer else 0
             most = int(bounds.upper) if bounds is not None and bounds.upper.is_Integer else None
+            # Operators treat a size of 1 in their own way: it is allowed only where it was captured too.
+            least = (min(least, 1) if least <= 2 else least) if one and axis == 0 else max(least, 2)
             shape.append(None)
-            ranges.append((min(least, given) if least <= 2 else least, most))
+            ranges.append((least, most))
         found.append(InputGuard(label, tuple(shape), tensor.dtype, tuple(ranges)))
     sizes = [tuple(t.shape) for t in example]
     # Conditions on the batch alone that the example itself does not meet decide nothing: see _same_at.
-    conditions = dict.fromkeys(c for c in _conditions(exported) if holds(c, sizes) and c != "True")
+    conditions = dict.fromkeys(c for c in written if holds(c, sizes) and c != "True")
     return Guards(tuple(found), tuple(conditions))
 
 

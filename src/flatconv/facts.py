@@ -127,7 +127,7 @@ def pad_positions(mode: str, size: int, lo: int, hi: int) -> list[int | None]:
         if mode == "circular":
             # torch crops first, then wraps what is left.
             start, stop = max(-lo, 0), size - max(-hi, 0)
-            return start + (i - start) % (stop - start)
+            return start + (i - start) % (stop - start) if stop > start else None
         return None
 
     return [source(i) for i in range(-lo, size + hi)]

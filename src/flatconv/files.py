@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from flatconv.capture import export
 from flatconv.errors import InputError
+from flatconv.exporting import export
 
 if TYPE_CHECKING:
     from flatconv.module import Folded

@@ -87,6 +87,12 @@ def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, t
                         f"the merged taps of '{constant.name}' add up to more than {value.dtype} can hold: "
                         "fold the model in float32"
                     )
+            # Copies, so that a later change of the original reaches all of them or none: none.
+            if (
+                value.untyped_storage().data_ptr()
+                == program.weights.get(constant.source, value).untyped_storage().data_ptr()
+            ):
+                value = value.clone()
             parameter = own.get(program.names.get(constant.source, constant.name))
             if parameter is None:
                 state[constant.name] = value.detach()

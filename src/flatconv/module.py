@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import linecache
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from flatconv.errors import InputError
 from flatconv.guards import Guards
 from flatconv.signature import Inputs, Outputs
 
@@ -90,12 +92,24 @@ class Folded(nn.Module):
         exec(compile(python.src, name, "exec"), scope)
         self._run: Callable[..., tuple[torch.Tensor, ...]] = scope["forward"]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_run"}
+    def __deepcopy__(self, memo: dict[int, Any]) -> Folded:
+        made = Folded.__new__(Folded)
+        memo[id(self)] = made
+        nn.Module.__init__(made)
+        # Code, guards and report never change; the weights do.
+        copied = ("_parameters", "_buffers", "_modules")
+        made.__dict__.update({k: copy.deepcopy(v, memo) if k in copied else v for k, v in self.__dict__.items()})
+        return made
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._compile()
+    def __copy__(self) -> Folded:
+        made = Folded.__new__(Folded)
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise InputError(
+            "a folded model cannot be pickled: write it with .save('model.pt2') or .save_weights('w.safetensors')"
+        )
 
 
 def _register(root: nn.Module, name: str, tensor: torch.Tensor) -> None:

@@ -182,8 +182,11 @@ def _small_shape(here: Site) -> tuple[int, ...]:
     shape: list[int] = []
     for a, size in enumerate(here.source.shape or ()):
         plan = next((p for p in here.axes if p.axis == a), None)
-        if plan is None:
-            shape.append(2 if a == 0 and here.batched else int(size))
+        if plan is None and a == 0 and here.batched:
+            shape.append(2)
+        elif plan is None:  # channels, as the weight has them
+            out, into = _ints(here.weight.shape)[:2]
+            shape.append(out if here.transposed else into * here.groups)
         elif plan.known and not plan.plain:
             shape.append(int(size))
         else:

@@ -421,9 +421,7 @@ def found(function: Callable[..., Any], *given: str | Shape, axis: int = 2, rank
     program = Case("", function, tuple(shapes)).program
     known = Known()
     for node, g in zip(program.inputs, given, strict=True):
-        if isinstance(g, str) and g != "".join(dict.fromkeys(g)):
-            known.letters[node, axis] = tuple("0abcdefgh".index(c) for c in g)
-        elif isinstance(g, str) and "0" in g:
+        if (isinstance(g, str) and g != "".join(dict.fromkeys(g))) or (isinstance(g, str) and "0" in g):
             known.letters[node, axis] = tuple("0abcdefgh".index(c) for c in g)
     analysis = check_facts(program, known)
     return pattern(analysis.facts.along(program.outputs[0], axis))

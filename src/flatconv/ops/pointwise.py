@@ -64,7 +64,8 @@ class Pointwise(Operator):
         return _zero_of_zeros(node)
 
     def facts(self, node: Node, facts: Facts) -> tuple[Slices | None, ...]:
-        if is_identity(node):
+        copied = node.op in ("aten.clone.default", "aten.contiguous.default", "aten.lift_fresh_copy.default")
+        if copied or is_identity(node):
             return facts.of[node.tensors[0]]
         return super().facts(node, facts)
 
@@ -108,24 +109,23 @@ def _zero_of_zeros(node: Node) -> bool:
     others = {k: v for k, v in node.args.items() if v not in node.tensors}
     if any(isinstance(v, Node) for v in others.values()):
         return False
-    arguments = tuple((k, None if isinstance(v, Node) else v) for k, v in node.args.items())
+    arguments = tuple((k, TENSOR if isinstance(v, Node) else v) for k, v in node.args.items())
     try:
         return _call_on_zeros(node.target, arguments, tuple(t.dtype for t in node.tensors))
     except TypeError:  # an argument that cannot be hashed: nothing is claimed
         return False
 
 
+TENSOR = "<tensor>"
+
+
 @lru_cache(maxsize=4096)
-def _call_on_zeros(target: Any, arguments: tuple[tuple[str, Any], ...], dtypes: tuple[torch.dtype, ...]) -> bool:
-    tensor = iter(dtypes)
-    names = [a for a in target._schema.arguments if "Tensor" in str(a.type)]
-    values = dict(arguments)
-    for a in names:
-        if values.get(a.name) is None and len(dtypes) == len(names):
-            values[a.name] = torch.zeros(1, dtype=next(tensor))
+def _call_on_zeros(target: Any, arguments: tuple[tuple[str, Any], ...], dtypes: tuple[torch.dtype | None, ...]) -> bool:
+    left = iter(dtypes)
+    values = {k: torch.zeros(1, dtype=next(left)) if v == TENSOR else v for k, v in arguments}
     try:
         return bool(target(**values).eq(0).all())
-    except (RuntimeError, TypeError, NotImplementedError, StopIteration):
+    except (RuntimeError, TypeError, NotImplementedError):
         return False
 
 
