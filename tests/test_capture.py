@@ -342,7 +342,7 @@ def test_same_graph():
             def forward(self, *tensors):
                 return function(*tensors)
 
-        free = None if dims is None else {"tensors": ({a: torch.export.Dim.AUTO for a in dims},)}
+        free = None if dims is None else {"tensors": (dict.fromkeys(dims, torch.export.Dim.AUTO),)}
         return torch.export.export(Call(), (torch.zeros(shape),), dynamic_shapes=free, strict=False).graph
 
     example = [torch.zeros(1, 3, 4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -90,7 +91,7 @@ def factored(draw):
     def grouped():
         cuts = sorted(draw(st.lists(st.integers(0, len(factors)), max_size=4)))
         bounds = [0, *cuts, len(factors)]
-        return tuple(math.prod(factors[a:b]) for a, b in zip(bounds, bounds[1:], strict=False))
+        return tuple(math.prod(factors[a:b]) for a, b in itertools.pairwise(bounds))
 
     return grouped(), grouped()
 

@@ -1,0 +1,102 @@
+"""Writes the measured figures into the README, from the JSON of the last benchmark.
+
+python benchmarks/readme.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- bench:", "<!-- end of bench -->"
+ENGINES = {
+    "eager": "PyTorch eager",
+    "compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO (f32)",
+}
+NETWORKS = {
+    "stack4": "four 64-channel 3×3×3 layers, depth 1, 128×128",
+    "qwen_decoder": "Qwen-Image decoder (`base_dim=32`), to 256×256",
+}
+
+
+def main() -> None:
+    results = json.loads((ROOT / "benchmarks/results/fold.json").read_text(encoding="utf-8"))
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN, 1)
+    mark, tail = rest.split("\n", 1)[0], rest.split(END, 1)[1]
+    path.write_text(f"{head}{BEGIN}{mark}\n{table(results)}\n{END}{tail}", encoding="utf-8")
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures in Markdown."""
+    where = results["environment"]
+    lines = [
+        f"Measured {where['date'][:10]} on {where['cpu']}, {results['settings']['threads']} threads, batch 1, float32, torch "
+        f"{where['packages']['torch']}; medians of calls made alternately, ratios with their quartiles. `make bench` makes them again.",
+        "",
+        "| network | engine | original | folded | by hand, 2-D | original / folded | folded / by hand |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, network in results["networks"].items():
+        for engine, label in ENGINES.items():
+            numbers = network["engines"].get(engine, {})
+            sides, ratios = numbers.get("sides", {}), numbers.get("ratios", {})
+            times = [_ms(sides.get(s, {})) for s in ("original", "fold", "hand")]
+            row = [NETWORKS[name], label, *times, _ratio(ratios.get("original/fold")), _ratio(ratios.get("fold/hand"))]
+            lines.append(f"| {' | '.join(row)} |")
+    lines.append("")
+    for name, network in results["networks"].items():
+        ratios = network["memory_ratios"].get("fold/original", {})
+        if ratios:
+            peaks = ", ".join(f"{ratios[a]['first_call']['median']:.0%} ({words})" for a, words in ALLOCATORS.items())
+            lines.append(
+                f"Memory, {NETWORKS[name]}: weights {ratios['weights']:.0%} of the original's; peak of an eager call above the "
+                f"weights {peaks}."
+            )
+    lines += ["", *_fold_time(results), "", *_missed(results)]
+    return "\n".join(lines).strip()
+
+
+ALLOCATORS = {
+    "default": "malloc as it is",
+    "returning": "freed tensors returned to the system, MALLOC_MMAP_THRESHOLD_=131072",
+}
+
+
+def _fold_time(results: dict[str, Any]) -> list[str]:
+    seconds = results.get("fold_time", {}).get("seconds")
+    if not seconds:
+        return []
+    s = {k: v["median"] for k, v in seconds.items()}
+    return [
+        f"Time to fold the decoder, unverified: {s['fold']:.1f} s with batch, height and width free (torch.export alone "
+        f"{s['export_dynamic']:.1f} s), {s['fold_static']:.1f} s with all sizes fixed (torch.export alone "
+        f"{s['export_static']:.1f} s); audit {s['audit']:.1f} s."
+    ]
+
+
+def _missed(results: dict[str, Any]) -> list[str]:
+    missed = [t for t in results["targets"] if t["met"] is False]
+    if not missed:
+        return ["Every target that was set for these figures is met."]
+    words = "; ".join(
+        f"{t['what']}: {t['measured']['median']:.2f}, asked for {t['sense']} {t['limit']:g}" for t in missed
+    )
+    return [f"Targets missed: {words}."]
+
+
+def _ms(side: dict[str, Any]) -> str:
+    return f"{side['ms']['median']:.1f} ms" if "ms" in side else "–"
+
+
+def _ratio(numbers: dict[str, float] | None) -> str:
+    return f"{numbers['median']:.2f} ({numbers['q1']:.2f}–{numbers['q3']:.2f})" if numbers else "–"
+
+
+if __name__ == "__main__":
+    main()
