@@ -15,7 +15,7 @@ from flatconv.capture import Capture, capture
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import AxisPlan, Site
 from flatconv.ops.pad import padding
-from flatconv.program import Node, concrete
+from flatconv.program import Node, Program, concrete
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class SiteAudit:
         tap_groups: the live taps, those that merge together in one group.
         reason: in words.
         macs: multiply-adds spent.
-        useful_macs: multiply-adds left when nothing is multiplied with a known zero or computed twice.
+        useful_macs: multiply-adds left when dead taps are gone, merged taps added, and equal results computed once. A live
+            tap counts at every position, as it does along height and width, where the border meets padding too.
         parameters: of weight and bias.
         useful_parameters: left once dead taps are gone and merged ones added.
         bytes: of input, weight, bias and output.
@@ -149,13 +150,18 @@ def audit_of(captured: Capture, analysis: Analysis) -> Audit:
     sites = [_site(here, analysis.facts, sizes, names[node]) for node, here in listed.items()]
     read = {id(t) for node, t in program.weights.items() if node.users or node in program.outputs}
     unused = [n for n, p in captured.model.named_parameters() if id(p) not in read]
-    first = {here.weight: s for here, s in zip(listed.values(), sites, strict=True)}
+    parts: dict[object, tuple[int, int]] = {}
+    for here, site in zip(listed.values(), sites, strict=True):
+        bias = _bias_size(here)
+        parts[_tensor(program, here.weight)] = (site.parameters - bias, site.useful_parameters - bias)
+        if here.bias is not None:
+            parts[_tensor(program, here.bias)] = (bias, bias)
     totals = Totals(
         len(sites),
         sum(s.macs for s in sites),
         sum(s.useful_macs for s in sites),
-        sum(s.parameters for s in first.values()),
-        sum(s.useful_parameters for s in first.values()),
+        sum(p for p, _ in parts.values()),
+        sum(u for _, u in parts.values()),
         sum(s.bytes for s in sites),
         sum(s.useful_bytes for s in sites),
     )
@@ -206,8 +212,7 @@ def _site(here: Site, facts: Facts, sizes: Mapping[sympy.Symbol, int], name: str
         useful = axis.useful
         if useful is not None and spent:
             useful_macs = useful_macs * useful // spent
-    bias = weight[1] * here.groups if here.transposed else weight[0]
-    bias = bias if here.bias is not None else 0
+    bias = _bias_size(here)
     kept = [len(groups), *(len(a.taps) for a in here.axes[1:])]
     useful_weights = math.prod(weight[:2]) * math.prod(kept)
     width = node.dtype.itemsize if node.dtype else 4
@@ -232,6 +237,16 @@ def _site(here: Site, facts: Facts, sizes: Mapping[sympy.Symbol, int], name: str
         bytes=moved * width,
         useful_bytes=(shrunk_in + useful_weights + bias + shrunk_out) * width,
     )
+
+
+def _bias_size(here: Site) -> int:
+    out, into = (int(s) for s in (here.weight.shape or (0, 0))[:2])
+    return 0 if here.bias is None else into * here.groups if here.transposed else out
+
+
+def _tensor(program: Program, node: Node) -> object:
+    """What a weight is counted by: the tensor itself, so that tied weights count once."""
+    return id(program.weights[node]) if node in program.weights else node
 
 
 def _distinct(facts: Facts, node: Node, shape: tuple[int, ...], here: Site) -> int:

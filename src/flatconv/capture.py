@@ -82,11 +82,13 @@ def capture(
     inputs, example = Inputs.read(called, _as_args(args), kwargs or {})
     _check_tensors(model, example, inputs)
     started = time.perf_counter()
-    exported, outputs, one, notes = _export(model, method, inputs, example, dynamic)
+    with torch.random.fork_rng(devices=[]):
+        exported, outputs, one, notes = _export(model, method, inputs, example, dynamic)
     seconds = time.perf_counter() - started
     written = _conditions(exported)  # before anything is written out, which words them anew
     exported = functional(exported)
-    _check_mutation(exported)
+    _check_mutation(exported, inputs)
+    _check_sizes(exported, f"{type(model).__name__}.{method}")
     guards = _guards(exported, written, inputs, example, one)
     weights, names, fixed = _weights(exported, model)
     program = build(exported.graph, weights, names, fixed, _module_path)
@@ -144,7 +146,7 @@ def _check_tensors(model: nn.Module, example: Sequence[torch.Tensor], inputs: In
 def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence[torch.Tensor]) -> None:
     """Run the example once after a failed capture, so that a wrong shape is reported by the model and not by torch.export."""
     called = model.forward if method == "forward" else getattr(model, method)
-    args, kwargs = inputs.arguments(example)
+    args, kwargs = inputs.arguments([t.clone() for t in example])
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _unchanged(model):
             called(*args, **kwargs)
@@ -158,13 +160,15 @@ def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence
 
 @contextlib.contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put buffers back that a call in train mode would update."""
-    saved = {n: b.detach().clone() for n, b in model.named_buffers()} if model.training else {}
-    yield
-    with torch.no_grad():
-        for n, b in model.named_buffers():
-            if n in saved:
-                b.copy_(saved[n])
+    """Put buffers back that a call updates."""
+    saved = {n: b.detach().clone() for n, b in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for n, b in model.named_buffers():
+                if n in saved and b.shape == saved[n].shape:
+                    b.copy_(saved[n])
 
 
 def _first_lines(error: BaseException, count: int = 3) -> str:
@@ -279,11 +283,12 @@ def _same_at(
     return same_graph(exported.graph, fixed.graph, example)
 
 
-def _check_mutation(exported: torch.export.ExportedProgram) -> None:
+def _check_mutation(exported: torch.export.ExportedProgram, inputs: Inputs) -> None:
     signature = exported.graph_signature
     changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
     if changed:
-        names = ", ".join(str(c).removeprefix(PREFIX) for c in changed[:3])
+        given = {f"tensors_{i}": n for i, n in enumerate(inputs.names)}
+        names = ", ".join(given.get(str(c), str(c)).removeprefix(PREFIX) for c in changed[:3])
         raise RefusedError(
             f"a call changes {names}{' and more' if len(changed) > 3 else ''} in place (batch norm in train mode does): "
             "call model.eval() first, or fold the part that changes nothing"
@@ -303,6 +308,18 @@ def _check_mutation(exported: torch.export.ExportedProgram) -> None:
             raise RefusedError(
                 f"{_module_path(node) or 'the model'} draws random numbers ({node.target}), so a rewrite cannot be "
                 "compared with it: call model.eval() first, or pass the noise in as an input"
+            )
+
+
+def _check_sizes(exported: torch.export.ExportedProgram, called: str) -> None:
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and free_unbacked_symbols(value.shape):
+            raise RefusedError(
+                f"{called} cannot be captured by torch.export with known sizes: {_module_path(node) or 'it'} makes a tensor "
+                f"whose size depends on the data ({node.target}): fold the part of the model in front of it"
             )
 
 

@@ -77,7 +77,7 @@ def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, t
         literals = {c.name: program.weights[c.source] for c in lowered.constants.values() if c.name not in state}
         return state | literals
     state = {}
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         for constant in lowered.constants.values():
             value = constant.make(evaluate(constant.source, program.weights))
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):

@@ -82,7 +82,7 @@ def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Fo
             weights = captured.program.weights
             weight = evaluate(here.weight, weights) if here.weight in captured.program.constant else None
             sites[names[node]] = site_evidence(here, analysis.facts, weight, names[node])
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         wide = {
             c.name: c.make(evaluate(c.source, captured.program.weights, wide=True)) for c in lowered.constants.values()
         }
@@ -90,14 +90,21 @@ def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Fo
         for i, tensors in enumerate(_trials(captured)):
             try:
                 runs.append(compare(captured, lowered, flat, wide, tensors))
-            except (RuntimeError, ValueError, IndexError) as e:
-                # Some sizes that a model accepts in its own type are refused in float64 (an empty result, say).
+            except _CannotRunError as e:
                 if i == 0:
                     raise VerificationError(
                         f"the example cannot be run in float64, so nothing can be compared: {e}"
                     ) from e
     _judge_precision(captured, runs)
     return Evidence(sites, tuple(runs))
+
+
+class _CannotRunError(Exception):
+    """The original cannot be run in float64 on these inputs."""
+
+
+def _shapes(tensors: Sequence[torch.Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(t.shape) for t in tensors)
 
 
 def compare(
@@ -110,13 +117,22 @@ def compare(
     """Run original and fold on the same tensors, in float64 and in their own type."""
     placeholders = [n.name for n in captured.program.inputs]
     given = dict(zip(placeholders, tensors, strict=True))
-    reference = run_graph(captured.graph.graph, captured.weights | given, {}, wide=True)
-    folded = run_graph(lowered.graph, given, wide, wide=True)
-    args, kwargs = captured.inputs.arguments(tensors)
+    try:
+        reference = run_graph(captured.graph.graph, captured.weights | given, {}, wide=True)
+    except (RuntimeError, ValueError, IndexError) as e:
+        # Some sizes that a model accepts in its own type are refused in float64 (an empty result, say).
+        raise _CannotRunError(str(e)) from e
+    try:
+        folded = run_graph(lowered.graph, given, wide, wide=True)
+    except (RuntimeError, ValueError, IndexError) as e:
+        raise VerificationError(f"the fold fails where the original runs, for inputs {_shapes(tensors)}: {e}") from e
+    # Copies, since a model may write into what it is given.
+    args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
     original = type(captured.outputs)().record(called(*args, **kwargs))
+    args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     own = type(captured.outputs)().record(flat(*args, **kwargs))
-    shapes = tuple(tuple(t.shape) for t in tensors)
+    shapes = _shapes(tensors)
     for i, (a, b) in enumerate(zip(original, own, strict=True)):
         if a.shape != b.shape or a.dtype != b.dtype:
             raise VerificationError(

@@ -52,7 +52,6 @@ SPELLINGS = h.cases(
         "index tensor": (lambda x: x[:, :, torch.tensor([1, 1])], VOLUME),
         "index twice": (lambda x: x[:, [0, 1], [1, 2]], VOLUME),
         "index 2-D": (lambda x: x[:, :, torch.tensor([[0, 1], [2, 0]])], VOLUME),
-        "index bool": (lambda x: x[:, :, torch.tensor([True, False, True, False, False])], VOLUME),
         "index first": (lambda x: x[[1, 0, 1]], VOLUME),
         "index of an input": (lambda x, i: x[:, :, i % 5], VOLUME, (3,)),
         "index_select": (lambda x: x.index_select(2, torch.tensor([3, 3, 0])), VOLUME),

@@ -40,7 +40,7 @@ def test_taps_have_a_sign_each(flat):
 
 def test_reasons_in_words(flat):
     causal, repeat, last = flat.report.audit.sites
-    assert causal.reason == "taps 0, 1 meet only zeros: 2 slices of zeros from the causal pad in the model"
+    assert causal.reason == "taps 0, 1 meet only zeros: 2 slices of zeros from the causal pad in pad"
     assert repeat.reason.startswith("taps 0, 1, 2 meet the same slice: 1 + 1 slices repeated (replicate)")
     assert last.reason == "every tap meets data"
 

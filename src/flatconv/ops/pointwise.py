@@ -35,7 +35,8 @@ class Pointwise(Operator):
 
     also = (
         "clone", "contiguous", "to", "_to_copy", "type_as", "lift_fresh_copy", "lift_fresh", "detach", "detach_",
-        "rsub", "where", "masked_fill", "square", "float_power", "subtract", "multiply", "divide", "true_divide",
+        "rsub", "hardswish", "hardsigmoid", "relu6", "hardtanh", "elu", "selu", "celu", "mish", "softplus", "threshold",
+        "where", "masked_fill", "square", "float_power", "subtract", "multiply", "divide", "true_divide",
     )  # fmt: skip
 
     def accepts(self, node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sympy
@@ -46,6 +47,18 @@ def groups(before: tuple[Size, ...], behind: tuple[Size, ...]) -> list[Group]:
     if i < len(left) or j < len(right):
         return [(tuple(left), tuple(right))]
     return found
+
+
+def _gaps(shape: tuple[Size, ...]) -> dict[int, list[int]]:
+    """The axes of size 1 in front of every other axis; −1 for those at the end."""
+    found: dict[int, list[int]] = {}
+    run: list[int] = []
+    for a, size in enumerate(shape):
+        if size == 1:
+            run.append(a)
+        else:
+            found[a], run = run, []
+    return found | {-1: run}
 
 
 def _grows(p: sympy.Expr, q: sympy.Expr) -> bool:
@@ -112,6 +125,15 @@ class Reshape(Operator):
             zero = all(m == ZERO for m in members)
             ids.append(ZERO if zero else facts.numbering.number(("split", key, outs[0], members)))
         return Slices(tuple(ids), known.origin)
+
+    def links(self, node: Node, facts: Facts) -> Iterator[tuple[Node, int, int]]:
+        yield from super().links(node, facts)
+        source = node.tensors[0]
+        before, behind = _gaps(source.shape or ()), _gaps(node.shape or ())
+        for pair in groups(source.shape or (), node.shape or ()):
+            # Axes of size 1 in front of the same other axis are taken for each other, from the left.
+            yield from ((source, a, b) for a, b in zip(before[pair[0][0]], behind[pair[1][0]], strict=False))
+        yield from ((source, a, b) for a, b in zip(before[-1], behind[-1], strict=False))
 
     def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
         ones = {a for a in drop if (node.shape or ())[a] == 1}
