@@ -37,7 +37,8 @@ def table(results: dict[str, Any]) -> str:
     where = results["environment"]
     lines = [
         f"Measured {where['date'][:10]} on {where['cpu']}, {results['settings']['threads']} threads, batch 1, float32, torch "
-        f"{where['packages']['torch']}; medians of calls made alternately, ratios with their quartiles. `make bench` makes them again.",
+        f"{where['packages']['torch']}; medians of calls made alternately, ratios with their quartiles. "
+        "`make bench` makes them again.",
         "",
         "| network | engine | original | folded | by hand, 2-D | original / folded | folded / by hand |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -59,6 +60,7 @@ def table(results: dict[str, Any]) -> str:
                 f"weights {peaks}."
             )
     lines += ["", *_fold_time(results), "", *_missed(results)]
+    lines += ["", "![Times of both networks in each engine](docs/bench.svg)"]
     return "\n".join(lines).strip()
 
 

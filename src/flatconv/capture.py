@@ -319,7 +319,7 @@ def _check_sizes(exported: torch.export.ExportedProgram, called: str) -> None:
         if isinstance(value, torch.Tensor) and free_unbacked_symbols(value.shape):
             raise RefusedError(
                 f"{called} cannot be captured by torch.export with known sizes: {_module_path(node) or 'it'} makes a tensor "
-                f"whose size depends on the data ({node.target}): fold the part of the model in front of it"
+                f"whose size depends on the data ({node.target}): fold the submodule that holds the convolutions instead"
             )
 
 
