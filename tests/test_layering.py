@@ -11,8 +11,9 @@ ROOT = Path(flatconv.__file__).parent
 
 # Lower numbers may not import higher ones. Modules of one layer may import each other only where listed as a package.
 LAYERS = [
-    {"errors", "facts"},
+    {"errors", "facts", "modelstate"},
     {"program", "guards", "signature"},
+    {"assume", "acceptance"},
     {"ops"},
     {"rules"},
     {"exporting"},

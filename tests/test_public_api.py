@@ -18,12 +18,13 @@ def parameters(function):
 def test_names():
     assert set(flatconv.__all__) == {
         "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "VerificationError", "audit", "fold",
+        "repeated",
     }  # fmt: skip
     assert all(hasattr(flatconv, name) for name in flatconv.__all__)
 
 
 def test_audit():
-    assert parameters(flatconv.audit) == ["model", "args=()", "kwargs=None", "method=forward"]
+    assert parameters(flatconv.audit) == ["model", "args=()", "kwargs=None", "method=forward", "assume=None"]
     names = {f.name for f in dataclasses.fields(SiteAudit)}
     assert names >= {
         "name", "op", "kernel", "input_shape", "output_shape", "live_taps", "dead_taps", "merged_taps", "reason",
@@ -35,7 +36,7 @@ def test_audit():
 
 def test_fold():
     assert parameters(flatconv.fold) == [
-        "model", "args=()", "kwargs=None", "method=forward", "dynamic=auto", "weights=folded", "verify=True",
+        "model", "args=()", "kwargs=None", "method=forward", "assume=None", "dynamic=auto", "weights=folded", "verify=True",
     ]  # fmt: skip
     names = {f.name for f in dataclasses.fields(FoldReport)}
     assert names >= {"sites", "evidence", "assumptions", "unused_parameters"}
@@ -48,3 +49,7 @@ def test_every_error_is_one_of_ours_with_its_exit_code():
     for error, code in codes.items():
         assert issubclass(error, flatconv.FlatconvError)
         assert error.exit_code == code
+
+
+def test_repeated():
+    assert parameters(flatconv.repeated) == ["dim", "check=always"]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from flatconv.errors import GuardError, InputError, RefusedError
+from flatconv.modelstate import Modes
 from flatconv.signature import Adapter, Inputs, Outputs
 
 Pair = namedtuple("Pair", "a b")
@@ -181,7 +182,7 @@ def test_the_adapter_is_a_function_of_tensors():
     model = Model()
     inputs, tensors = Inputs.read(model.forward, (X, {"n": torch.tensor(2.0)}), {"sign": -1})
     outputs = Outputs()
-    (given,) = Adapter(model, "forward", inputs, outputs)(*tensors)
+    (given,) = Adapter(model, "forward", inputs, outputs, Modes())(*tensors)
     assert torch.equal(given, -2 * X)
     assert list(outputs.rebuild([given])) == ["y"]
     assert list(inspect.signature(Adapter.forward).parameters) == ["self", "tensors"]

@@ -1,5 +1,6 @@
 """flatconv: networks with 3-D convolutions on 2-D images, at the cost of 2-D ones, and why that is right."""
 
+from flatconv.assume import repeated
 from flatconv.audit import Audit, audit
 from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
 from flatconv.fold import fold
@@ -15,5 +16,6 @@ __all__ = [
     "VerificationError",
     "audit",
     "fold",
+    "repeated",
 ]
 __version__ = "0.1.0"

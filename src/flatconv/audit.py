@@ -88,6 +88,7 @@ class Audit:
         unused_parameters: names of parameters that this call never reads.
         unknown: operators that flatconv does not know, with the places that use them.
         notes: sizes that could not stay free, and why.
+        assumptions: facts that were declared and not derived.
     """
 
     model: str
@@ -98,6 +99,7 @@ class Audit:
     unused_parameters: tuple[str, ...]
     unknown: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         from flatconv.report.terminal import render_audit
@@ -116,7 +118,12 @@ class Audit:
 
 
 def audit(
-    model: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, *, method: str = "forward"
+    model: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    method: str = "forward",
+    assume: Mapping[str, Any] | None = None,
 ) -> Audit:
     """Find out which taps of each convolution meet data, and what the others cost.
 
@@ -127,6 +134,7 @@ def audit(
         args: example call, such as ``(torch.randn(1, 3, 1, 256, 256),)``.
         kwargs: more of it, by name.
         method: the method that is called.
+        assume: what is known of the inputs, by name: ``{"x": flatconv.repeated(dim=2)}``.
 
     Returns:
         The numbers; ``print`` shows them as a table.
@@ -136,8 +144,8 @@ def audit(
         RefusedError: the model cannot be captured.
     """
     # Counts are for the example's own sizes, so none has to stay free.
-    captured = capture(model, args, kwargs, method=method, dynamic=False)
-    return audit_of(captured, analyse(captured.program))
+    captured = capture(model, args, kwargs, method=method, dynamic=False, assume=assume)
+    return audit_of(captured, analyse(captured.program, captured.given))
 
 
 def audit_of(captured: Capture, analysis: Analysis) -> Audit:
@@ -174,6 +182,7 @@ def audit_of(captured: Capture, analysis: Analysis) -> Audit:
         unused_parameters=tuple(unused),
         unknown=analysis.unknown,
         notes=captured.notes,
+        assumptions=tuple(a.words() for a in captured.assumed),
     )
 
 

@@ -7,28 +7,35 @@ checked on every call of the folded model.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 import torch
 from torch import fx, nn
-from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
+from flatconv.acceptance import (
+    PREFIX,
+    check_model,
+    check_mutation,
+    check_sizes,
+    check_tensors,
+    module_path,
+    require_torch,
+)
+from flatconv.assume import Assumed, declared_facts, resolve
 from flatconv.errors import InputError, RefusedError
 from flatconv.exporting import export, functional, same_graph
+from flatconv.facts import Slices
 from flatconv.guards import Guards, InputGuard, holds, safe, translate
-from flatconv.program import Program, build
+from flatconv.modelstate import Modes, unchanged
+from flatconv.program import Node, Program, build
 from flatconv.signature import Adapter, Inputs, Outputs
 
 AUTO = torch.export.Dim.AUTO
-PREFIX = "model."
-OLDEST_TORCH = (2, 10)
 
 
 @dataclass
@@ -46,6 +53,8 @@ class Capture:
         graph: the functional graph as torch.export made it, to run the original in other types.
         weights: tensor of every weight placeholder of ``graph``, by placeholder name.
         seconds: wall time of torch.export, for reports.
+        modes: modules that looked at their train or eval mode, with what they found.
+        assumed: what was declared of the inputs.
         notes: what did not stay free, and why.
     """
 
@@ -59,7 +68,14 @@ class Capture:
     graph: fx.GraphModule
     weights: dict[str, torch.Tensor]
     seconds: float
+    modes: Mapping[str, bool]
+    assumed: tuple[Assumed, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> dict[tuple[Node, int], Slices]:
+        """The declared facts, as ``analyse`` takes them."""
+        return declared_facts(self.assumed, self.program)
 
 
 def capture(
@@ -69,6 +85,7 @@ def capture(
     *,
     method: str = "forward",
     dynamic: str | bool = "auto",
+    assume: Mapping[str, Any] | None = None,
 ) -> Capture:
     """Capture ``model.method(*args, **kwargs)``.
 
@@ -77,70 +94,48 @@ def capture(
         RefusedError: torch.export cannot capture the model, or its state makes an exact rewrite impossible.
     """
     require_torch(torch.__version__)
-    _check_model(model, method)
+    check_model(model, method)
     called = model.forward if method == "forward" else getattr(model, method)
     inputs, example = Inputs.read(called, _as_args(args), kwargs or {})
-    _check_tensors(model, example, inputs)
+    check_tensors(model, example, inputs)
+    assumed = resolve(assume, inputs.names, example)
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        exported, outputs, one, notes = _export(model, method, inputs, example, dynamic)
+    modes = Modes()
+    with torch.random.fork_rng(devices=[]), unchanged(model), modes.watched():
+        exported, outputs, one, notes = _export(model, method, inputs, example, dynamic, modes, assumed)
     seconds = time.perf_counter() - started
     written = _conditions(exported)  # before anything is written out, which words them anew
-    exported = functional(exported)
-    _check_mutation(exported, inputs)
-    _check_sizes(exported, f"{type(model).__name__}.{method}")
+    try:
+        exported = functional(exported)
+    except Exception as e:
+        raise RefusedError(
+            f"{type(model).__name__}.{method} has in-place operators that torch.export cannot write out: {type(e).__name__}: "
+            f"{_first_lines(e)}. Fold a submodule without them"
+        ) from e
+    check_mutation(exported, inputs)
+    check_sizes(exported, f"{type(model).__name__}.{method}")
     guards = _guards(exported, written, inputs, example, one)
     weights, names, fixed = _weights(exported, model)
-    program = build(exported.graph, weights, names, fixed, _module_path)
+    program = build(exported.graph, weights, names, fixed, module_path)
     return Capture(
-        model, method, program, inputs, outputs, guards, example, exported.graph_module, weights, seconds, tuple(notes)
+        model,
+        method,
+        program,
+        inputs,
+        outputs,
+        guards,
+        example,
+        exported.graph_module,
+        weights,
+        seconds,
+        modes.of(model),
+        assumed,
+        tuple(notes),
     )
-
-
-def require_torch(version: str) -> None:
-    """Refuse a torch that is too old to leave sizes free soundly.
-
-    Raises:
-        InputError: older than 2.10.
-    """
-    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if numbers < OLDEST_TORCH:
-        oldest = ".".join(map(str, OLDEST_TORCH))
-        raise InputError(
-            f"this is torch {version}, and flatconv needs {oldest} or newer: pip install 'torch>={oldest}'"
-        )
 
 
 def _as_args(args: Any) -> tuple[Any, ...]:
     return (args,) if isinstance(args, torch.Tensor) else tuple(args)
-
-
-def _check_model(model: Any, method: str) -> None:
-    if isinstance(model, torch.jit.ScriptModule):
-        raise RefusedError(
-            f"{type(model).__name__} is a TorchScript module, whose code torch.export cannot read: "
-            "build the model from its Python source and load the weights into it"
-        )
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a torch.nn.Module is needed, not {type(model).__name__}")
-    if not callable(getattr(model, method, None)):
-        methods = [n for n in dir(model) if n in ("encode", "decode", "forward", "_encode", "_decode")]
-        raise InputError(f"{type(model).__name__} has no method '{method}'; it has {', '.join(methods)}")
-
-
-def _check_tensors(model: nn.Module, example: Sequence[torch.Tensor], inputs: Inputs) -> None:
-    for name, tensor in (
-        *((f"input '{n}'", t) for n, t in zip(inputs.names, example, strict=True)),
-        *((f"'{n}'", t) for n, t in itertools.chain(model.named_parameters(), model.named_buffers())),
-    ):
-        if isinstance(tensor, UninitializedTensorMixin):
-            raise RefusedError(f"{name} is lazy and has no shape yet: call the model once before folding")
-        if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_complex():
-            kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else str(tensor.layout)
-            raise RefusedError(f"{name} is {kind}; only dense real tensors can be folded: convert it first")
-    for path, module in model.named_modules():
-        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized")):
-            raise RefusedError(f"'{path}' is a quantised {type(module).__name__}: fold the model before quantising it")
 
 
 def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence[torch.Tensor]) -> None:
@@ -148,7 +143,7 @@ def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence
     called = model.forward if method == "forward" else getattr(model, method)
     args, kwargs = inputs.arguments([t.clone() for t in example])
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _unchanged(model):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), unchanged(model):
             called(*args, **kwargs)
     except Exception as e:
         shapes = ", ".join(f"{n} {tuple(t.shape)} {t.dtype}" for n, t in zip(inputs.names, example, strict=True))
@@ -158,26 +153,19 @@ def _check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence
         ) from e
 
 
-@contextlib.contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Put buffers back that a call updates."""
-    saved = {n: b.detach().clone() for n, b in model.named_buffers()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for n, b in model.named_buffers():
-                if n in saved and b.shape == saved[n].shape:
-                    b.copy_(saved[n])
-
-
 def _first_lines(error: BaseException, count: int = 3) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:count])[:500]
 
 
 def _export(
-    model: nn.Module, method: str, inputs: Inputs, example: list[torch.Tensor], dynamic: str | bool
+    model: nn.Module,
+    method: str,
+    inputs: Inputs,
+    example: list[torch.Tensor],
+    dynamic: str | bool,
+    modes: Modes,
+    assumed: Sequence[Assumed],
 ) -> tuple[torch.export.ExportedProgram, Outputs, bool, list[str]]:
     """The exported program, the form of its results, whether a batch of one was tried beside two, and remarks."""
     notes: list[str] = []
@@ -187,19 +175,23 @@ def _export(
     attempts: list[tuple[str, list[torch.Tensor], list[dict[int, Any]]]] = []
     if dynamic:
         # A size of 1 is a fact worth more than its freedom.
+        # So is the size of an axis about which something was declared.
+        held = {(a.position, a.axis) for a in assumed}
         places = [(t.dim() - 2, t.dim() - 1) if t.dim() >= 4 else () for t in example]
-        space = [{a: AUTO for a in p if t.shape[a] != 1} for p, t in zip(places, example, strict=True)]
+        space = [
+            {a: AUTO for a in p if t.shape[a] != 1 and (i, a) not in held}
+            for i, (p, t) in enumerate(zip(places, example, strict=True))
+        ]
+        batch: list[dict[int, Any]] = [{0: AUTO} if s and (i, 0) not in held else {} for i, s in enumerate(sized)]
         # torch treats a size of 1 as fixed, so a batch of one is doubled to leave the batch free.
-        doubled = [torch.cat([t, t]) if s and t.shape[0] == 1 else t for s, t in zip(sized, example, strict=True)]
-        attempts.append(
-            ("batch, height and width", doubled, [d | {0: AUTO} if s else d for s, d in zip(sized, space, strict=True)])
-        )
+        doubled = [torch.cat([t, t]) if b and t.shape[0] == 1 else t for b, t in zip(batch, example, strict=True)]
+        attempts.append(("batch, height and width", doubled, [d | b for b, d in zip(batch, space, strict=True)]))
         attempts.append(("height and width", example, space))
-        attempts.append(("batch", doubled, [{0: AUTO} if s else {} for s in sized]))
+        attempts.append(("batch", doubled, batch))
     for free, tensors, dims in attempts:
         outputs = Outputs()
         try:
-            exported = export(Adapter(model, method, inputs, outputs), tensors, dims)
+            exported = export(Adapter(model, method, inputs, outputs, modes), tensors, dims)
         except RefusedError:
             raise
         except Exception as e:
@@ -217,15 +209,15 @@ def _export(
         # a condition that tells. Both captures are compared; if they are alike, conditions on the batch decide nothing.
         # A condition that cannot be read is never taken to be harmless.
         harmless = all(safe(c) and set(_axes(c)) == {"0"} for c in broken)
-        if one and harmless and _same_at(model, method, inputs, example, exported):
+        if one and harmless and _same_at(model, method, inputs, example, exported, modes):
             return exported, outputs, True, notes
         if not one and not broken:
             single = _batch_of_one(exported, example)
-            return exported, outputs, bool(single) and _same_at(model, method, inputs, single, exported), notes
+            return exported, outputs, bool(single) and _same_at(model, method, inputs, single, exported, modes), notes
         notes.append(f"{free} could not stay free: the model takes another path for the example's own sizes")
     outputs = Outputs()
     try:
-        return export(Adapter(model, method, inputs, outputs), example, None), outputs, False, notes
+        return export(Adapter(model, method, inputs, outputs, modes), example, None), outputs, False, notes
     except RefusedError:
         raise
     except Exception as e:
@@ -242,7 +234,7 @@ def _entangled(exported: torch.export.ExportedProgram) -> str | None:
         if "aten.conv" in str(node.target):
             flat = [a for arg in node.args[3:] for a in (arg if isinstance(arg, list | tuple) else [arg])]
             if any(isinstance(a, fx.Node) for a in flat):
-                return f"the channels of {_module_path(node) or node.name} would change with it"
+                return f"the channels of {module_path(node) or node.name} would change with it"
     return None
 
 
@@ -273,54 +265,19 @@ def _broken(exported: torch.export.ExportedProgram, example: Sequence[torch.Tens
 
 
 def _same_at(
-    model: nn.Module, method: str, inputs: Inputs, example: list[torch.Tensor], exported: torch.export.ExportedProgram
+    model: nn.Module,
+    method: str,
+    inputs: Inputs,
+    example: list[torch.Tensor],
+    exported: torch.export.ExportedProgram,
+    modes: Modes,
 ) -> bool:
     """Whether capturing at the example's own sizes gives the same graph, so that a broken condition decides nothing."""
     try:
-        fixed = export(Adapter(model, method, inputs, Outputs()), example, None)
+        fixed = export(Adapter(model, method, inputs, Outputs(), modes), example, None)
     except Exception:
         return False
     return same_graph(exported.graph, fixed.graph, example)
-
-
-def _check_mutation(exported: torch.export.ExportedProgram, inputs: Inputs) -> None:
-    signature = exported.graph_signature
-    changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
-    if changed:
-        given = {f"tensors_{i}": n for i, n in enumerate(inputs.names)}
-        names = ", ".join(given.get(str(c), str(c)).removeprefix(PREFIX) for c in changed[:3])
-        raise RefusedError(
-            f"a call changes {names}{' and more' if len(changed) > 3 else ''} in place (batch norm in train mode does): "
-            "call model.eval() first, or fold the part that changes nothing"
-        )
-    for node in exported.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.HigherOrderOperator):
-            raise RefusedError(
-                f"the model uses {node.target} (control flow, autocast or another mode around part of it): "
-                "fold a submodule without it"
-            )
-        random = isinstance(node.target, torch._ops.OpOverload) and (
-            torch.Tag.nondeterministic_seeded in node.target.tags
-            and node.kwargs.get("train", node.args[2] if len(node.args) > 2 else True) is not False
-            and "attention" not in str(node.target)
-        )
-        if random:
-            raise RefusedError(
-                f"{_module_path(node) or 'the model'} draws random numbers ({node.target}), so a rewrite cannot be "
-                "compared with it: call model.eval() first, or pass the noise in as an input"
-            )
-
-
-def _check_sizes(exported: torch.export.ExportedProgram, called: str) -> None:
-    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
-
-    for node in exported.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and free_unbacked_symbols(value.shape):
-            raise RefusedError(
-                f"{called} cannot be captured by torch.export with known sizes: {_module_path(node) or 'it'} makes a tensor "
-                f"whose size depends on the data ({node.target}): fold the submodule that holds the convolutions instead"
-            )
 
 
 def _guards(
@@ -386,11 +343,3 @@ def _weights(
         if original is None:
             fixed.add(placeholder)
     return tensors, names, frozenset(fixed)
-
-
-def _module_path(node: fx.Node) -> str:
-    """Where in the model a node was made, as ``named_modules`` words it."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [p for p, _ in stack.values()]
-    path = paths[-1] if paths else ""
-    return path.removeprefix("model").removeprefix(".")

@@ -14,6 +14,7 @@ from flatconv.capture import Capture, capture
 from flatconv.errors import InputError, RefusedError
 from flatconv.interpret import evaluate
 from flatconv.lower import Lowered, Weights, lower
+from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.report.fold import FoldReport, SiteReport
 from flatconv.verify import Evidence, verify_all
@@ -25,6 +26,7 @@ def fold(
     kwargs: Mapping[str, Any] | None = None,
     *,
     method: str = "forward",
+    assume: Mapping[str, Any] | None = None,
     dynamic: str | bool = "auto",
     weights: Weights = "folded",
     verify: bool = True,
@@ -40,10 +42,12 @@ def fold(
             stay free where the model allows it.
         kwargs: more of it, by name.
         method: the method to fold; the result is called as this method is.
+        assume: what is known of the inputs and the graph cannot show, by name: ``{"x": flatconv.repeated(dim=2)}`` for an
+            image repeated into several frames. The folded model checks it.
         dynamic: "auto" to leave batch, height and width free; False to fix every size.
         weights: "folded" stores new weights of lower rank, copies that later changes of the model do not reach;
-            "shared" keeps the model's own parameters (same state_dict) and reduces them on every call, so that
-            gradients flow into the live taps.
+            "shared" reads the model's own parameters (same state_dict) and reduces them on every call, so that it
+            follows their changes and gradients flow into the live taps.
         verify: compare with the original and give each rewritten site its evidence level.
 
     Returns:
@@ -56,27 +60,26 @@ def fold(
     """
     if weights not in ("folded", "shared"):
         raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
-    captured = capture(model, args, kwargs, method=method, dynamic=dynamic)
-    analysis = analyse(captured.program)
+    captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
+    analysis = analyse(captured.program, captured.given)
     lowered = lower(captured.program, analysis, weights)
     state = _state(captured, lowered, weights)
-    flat = Folded(lowered.graph, state, captured.inputs, captured.outputs, captured.guards, captured.example)
-    flat.train(model.training)
-    evidence = verify_all(captured, analysis, lowered, flat) if verify else Evidence()
+    flat = Folded(lowered.graph, state, captured, follow=weights == "shared")
+    with unchanged(model):
+        evidence = verify_all(captured, analysis, lowered, flat) if verify else Evidence()
+    flat.forget_calls()
     flat.report = _report(captured, analysis, weights, evidence)
     return flat
 
 
 def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, torch.Tensor]:
-    """The tensors of the folded model by name."""
+    """The tensors that the folded model has for itself, by name."""
     program = captured.program
     own = dict(captured.model.named_parameters(remove_duplicate=False))
     if weights == "shared":
-        # The whole state, so that it loads and saves as the original's does, and parameters stay the very same objects.
-        state: dict[str, torch.Tensor] = own | dict(captured.model.named_buffers(remove_duplicate=False))
-        literals = {c.name: program.weights[c.source] for c in lowered.constants.values() if c.name not in state}
-        return state | literals
-    state = {}
+        held = own | dict(captured.model.named_buffers(remove_duplicate=False))
+        return {c.name: program.weights[c.source] for c in lowered.constants.values() if c.name not in held}
+    state: dict[str, torch.Tensor] = {}
     with torch.inference_mode(False), torch.no_grad():
         for constant in lowered.constants.values():
             value = constant.make(evaluate(constant.source, program.weights))
@@ -122,7 +125,7 @@ def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: E
         weights=weights,
         free=tuple(f"{g.name}.shape[{a}]" for g in captured.guards.inputs for a, s in enumerate(g.shape) if s is None),
         evidence=evidence,
-        assumptions=(),
+        assumptions=numbers.assumptions,
         unused_parameters=numbers.unused_parameters,
     )
 

@@ -64,6 +64,11 @@ class Guards:
                     f"'{guard.name}' has {tensor.dim()} axes, shape {tuple(tensor.shape)}; "
                     f"the model was folded for {len(guard.shape)}, shape {guard.words()}: fold again for this shape"
                 )
+            if tensor.layout != torch.strided or tensor.is_quantized:
+                kind = "quantised" if tensor.is_quantized else str(tensor.layout)
+                raise GuardError(
+                    f"'{guard.name}' is {kind}, and the model was folded for dense tensors: convert it first"
+                )
             if tensor.dtype != guard.dtype:
                 raise GuardError(
                     f"'{guard.name}' is {tensor.dtype}, the model was folded for {guard.dtype}: "

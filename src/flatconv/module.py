@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import linecache
+import re
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
-from flatconv.errors import InputError
-from flatconv.guards import Guards
-from flatconv.signature import Inputs, Outputs
+from flatconv.errors import GuardError, InputError
 
 if TYPE_CHECKING:
+    from flatconv.capture import Capture
     from flatconv.report.fold import FoldReport
+
+
+READ = "_flatconv_read_"
+LITERALS = "_flatconv_literals"
+"""Holds the tensors written in the original's code, which are not part of its state."""
+OWN = frozenset(
+    (
+        "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
+        "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run",
+        "_literals",
+    )
+)  # fmt: skip
+"""The attributes of a folded model that are not part of its state."""
 
 
 class Folded(nn.Module):
@@ -24,46 +39,159 @@ class Folded(nn.Module):
     Call it as the original was called. It checks its inputs against what it was folded for and raises ``GuardError``,
     naming the argument and the shape needed, where they do not fit.
 
-    With ``weights="folded"`` the weights are copies: later changes of the original do not reach them. With
-    ``weights="shared"`` they are the original's own parameters.
+    With ``weights="folded"`` the weights are copies: later changes of the original do not reach them, so fold again after
+    training or loading. With ``weights="shared"`` they are the original's own: it follows every change of a value, a parameter
+    or a buffer, but not a module that is replaced by another.
+
+    ``.to(device)`` moves it. ``.train()`` and ``.eval()`` work as on the original where its code does not look at the mode;
+    where it does (batch norm, dropout), only the mode of the capture is there, and a call in the other one says so.
 
     Attributes:
         report: what was done and how far it was checked.
         graph: the new ATen graph.
         guards: what it assumes of its inputs.
+        assumed: what was declared of them.
         example_shapes: of the example it was folded for.
         example_devices: likewise.
     """
 
     report: FoldReport
+    _run: Callable[..., tuple[torch.Tensor, ...]]
 
     def __init__(
-        self,
-        graph: fx.Graph,
-        state: Mapping[str, torch.Tensor],
-        inputs: Inputs,
-        outputs: Outputs,
-        guards: Guards,
-        example: Sequence[torch.Tensor],
+        self, graph: fx.Graph, state: Mapping[str, torch.Tensor], captured: Capture, follow: bool = False
     ) -> None:
         super().__init__()
+        if follow:
+            _mirror(self, captured.model)
+            self._modules[LITERALS] = nn.Module()
+        self._literals = frozenset(state) if follow else frozenset()
         for name, tensor in state.items():
-            _register(self, name, tensor)
+            _register(self, f"{LITERALS}.{name}" if follow else name, tensor, persistent=not follow)
         self.graph = graph
-        self.guards = guards
-        self.example_shapes = tuple(tuple(t.shape) for t in example)
-        self.example_devices = tuple(t.device for t in example)
-        self._inputs = inputs
-        self._outputs = outputs
+        self.guards = captured.guards
+        self.assumed = captured.assumed
+        self.example_shapes = tuple(tuple(t.shape) for t in captured.example)
+        self.example_devices = tuple(t.device for t in captured.example)
+        self._inputs = captured.inputs
+        self._outputs = captured.outputs
+        mode = captured.model.training
+        # Setting the mode of all modules leaves those alone that have it already.
+        self._other_mode = tuple(path for path, m in captured.modes.items() if m == mode)
+        self._captured_mode = mode
+        self._dtypes = {name: t.dtype for name, t in self._state()}
+        self._devices = self.example_devices
+        places = {t.device for _, t in self._state()} | set(self.example_devices)
+        self._home = places.pop() if len(places) == 1 else None
+        self._moved = False
+        self._asked: set[int] = set()
+        self.train(mode)
         self._compile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the folded model; arguments and result as the original's."""
+        """Run the folded model; arguments and result as the original's.
+
+        Raises:
+            GuardError: it was folded for other shapes, types, devices or another mode, or something declared is not true.
+        """
         tensors = self._inputs.flatten(args, kwargs)
+        self._check_mode()
         self.guards.check(tensors)
-        results = self._run(self, *tensors)
+        if self._moved:
+            self._settle()
+        self._check_places(tensors)
+        for i, assumed in enumerate(self.assumed):
+            if assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
+                assumed.require(tensors)
+                self._asked.add(i)
+        try:
+            results = self._run(self, *tensors)
+        except RuntimeError:
+            # Parts of it may have been converted one by one, or with the original that shares its weights.
+            self._settle()
+            self._check_places(tensors)
+            raise
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
+
+    def forget_calls(self) -> None:
+        """The next call is the first again, for what is checked on the first."""
+        self._asked.clear()
+
+    def run_flat(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The rewritten graph alone, from tensors to tensors, with what was declared asserted: for torch.export."""
+        for assumed in self.assumed:
+            if assumed.check != "never":
+                tensor = tensors[assumed.position]
+                same = (tensor == tensor.narrow(assumed.axis, 0, 1)).all()
+                torch._assert_async(
+                    same, f"'{assumed.name}' has other values in some slice along {assumed.axis} than in slice 0"
+                )
+        return self._run(self, *tensors)
+
+    def _state(self) -> itertools.chain[tuple[str, torch.Tensor]]:
+        return itertools.chain(self.named_parameters(), self.named_buffers())
+
+    def _check_mode(self) -> None:
+        if self.training != self._captured_mode and self._other_mode:
+            was, now = ("train", "eval") if self._captured_mode else ("eval", "train")
+            some = ", ".join(f"'{p}'" if p else "the model itself" for p in self._other_mode[:3])
+            more = f" and {len(self._other_mode) - 3} more" if len(self._other_mode) > 3 else ""
+            raise GuardError(
+                f"the model was folded in {was} mode and is called in {now} mode, in which {some}{more} may do something "
+                f"else: call .{was}() on it, or put the original into {now} mode and fold again"
+            )
+
+    def _check_places(self, tensors: Sequence[torch.Tensor]) -> None:
+        if any(t.device != d for t, d in zip(tensors, self._devices, strict=True)):
+            self._settle()
+        for guard, tensor, device in zip(self.guards.inputs, tensors, self._devices, strict=True):
+            if tensor.device != device:
+                raise GuardError(
+                    f"'{guard.name}' is on {tensor.device}, and the folded model takes it on {device}: move the input there, "
+                    f"or move the model with .to('{tensor.device}')"
+                )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Folded:
+        made: Folded = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._moved = True
+        return made
+
+    def _settle(self) -> None:
+        """After ``.to(…)``: the graph follows to another device; another type is another model.
+
+        Raises:
+            GuardError: the weights have another type than when the model was folded, or lie in several places.
+        """
+        places: dict[torch.device, str] = {}
+        for name, tensor in self._state():
+            if tensor.dtype != self._dtypes.get(name, tensor.dtype):
+                raise GuardError(
+                    f"the weight '{name}' is {tensor.dtype} and was {self._dtypes[name]} when the model was folded: "
+                    "convert the original and fold again"
+                )
+            places.setdefault(tensor.device, name)
+        if self._home is not None and places and set(places) != {self._home}:
+            if len(places) > 1:
+                where = ", ".join(f"'{name}' on {device}" for device, name in places.items())
+                raise GuardError(f"the weights of the folded model lie on several devices: {where}; move all to one")
+            self._move_graph(self._home, next(iter(places)))
+        self._moved = False
+
+    def _move_graph(self, old: torch.device, new: torch.device) -> None:
+        """Tensors that the graph itself makes (zeros, say) are made on the new device."""
+        graph = copy.deepcopy(self.graph)
+        for node in graph.nodes:
+
+            def moved(value: Any) -> Any:
+                return new if isinstance(value, torch.device) and value == old else value
+
+            node.args = fx.node.map_aggregate(node.args, moved)
+            node.kwargs = fx.node.map_aggregate(node.kwargs, moved)
+        self.graph = graph
+        self._home = new
+        self._devices = (new,) * len(self._devices)
+        self._compile()
 
     @property
     def code(self) -> str:
@@ -83,14 +211,36 @@ class Folded(nn.Module):
         save_weights(self, path, force=force)
 
     def _compile(self) -> None:
-        python = self.graph.python_code("self")
-        self._source = python.src
+        nodes = [n for n in self.graph.nodes if n.op == "get_attr"]
+        names = [str(n.target) for n in nodes]
+        try:
+            for i, node in enumerate(nodes):
+                node.target = f"{READ}{i}_"
+            python = self.graph.python_code("self")
+        finally:
+            for node, target in zip(nodes, names, strict=True):
+                node.target = target
+        # fx would write the names of weights as they are. They come from the model and may be anything.
+        self._source = re.sub(
+            rf"\bself\.{READ}(\d+)_", lambda m: _read(self, self._place(names[int(m[1])])), python.src
+        )
         # Kept where Python looks for source lines, so that tracebacks and torch.compile can show them.
         name = f"<flatconv {id(self):x}>"
-        linecache.cache[name] = (len(python.src), None, python.src.splitlines(True), name)
+        linecache.cache[name] = (len(self._source), None, self._source.splitlines(True), name)
+        weakref.finalize(self, linecache.cache.pop, name, None)
         scope = dict(python.globals)
-        exec(compile(python.src, name, "exec"), scope)
-        self._run: Callable[..., tuple[torch.Tensor, ...]] = scope["forward"]
+        exec(compile(self._source, name, "exec"), scope)
+        self._run = scope["forward"]
+
+    def _place(self, name: str) -> str:
+        return f"{LITERALS}.{name}" if name in self._literals else name
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A child may have any name, such as 'graph' or 'report': these stay apart from the children.
+        if name in OWN:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Folded:
         made = Folded.__new__(Folded)
@@ -99,6 +249,7 @@ class Folded(nn.Module):
         # Code, guards and report never change; the weights do.
         copied = ("_parameters", "_buffers", "_modules")
         made.__dict__.update({k: copy.deepcopy(v, memo) if k in copied else v for k, v in self.__dict__.items()})
+        made._asked = set(self._asked)
         return made
 
     def __copy__(self) -> Folded:
@@ -112,17 +263,45 @@ class Folded(nn.Module):
         )
 
 
-def _register(root: nn.Module, name: str, tensor: torch.Tensor) -> None:
-    """Put a tensor where its dotted name says, making plain containers on the way."""
+def _mirror(copied: nn.Module, original: nn.Module) -> None:
+    """The same tree of plain containers around the very dictionaries of the original, so that nothing can go stale."""
+    copied._parameters = original._parameters
+    copied._buffers = original._buffers
+    copied._non_persistent_buffers_set = original._non_persistent_buffers_set
+    for name, child in original._modules.items():
+        if child is not None:
+            copied._modules[name] = nn.Module()
+            _mirror(copied._modules[name], child)  # type: ignore[arg-type]
+
+
+def _register(root: nn.Module, name: str, tensor: torch.Tensor, persistent: bool = True) -> None:
+    """Put a tensor where its dotted name says, making plain containers on the way.
+
+    Written into the modules' own dictionaries: the names that ``add_module`` refuses may be names of the original.
+    """
     *path, leaf = name.split(".")
     module = root
     for part in path:
         if part not in module._modules:
-            module.add_module(part, nn.Module())
+            module._modules[part] = nn.Module()
         child = module._modules[part]
         assert child is not None
         module = child
     if isinstance(tensor, nn.Parameter):
-        module.register_parameter(leaf, tensor)
+        module._parameters[leaf] = tensor
     else:
-        module.register_buffer(leaf, tensor)
+        module._buffers[leaf] = tensor
+        if not persistent:
+            module._non_persistent_buffers_set.add(leaf)
+
+
+def _read(root: nn.Module, name: str) -> str:
+    """Python that reads a tensor of the state: ``self._modules['conv']._parameters['weight']``."""
+    *path, leaf = name.split(".")
+    module = root
+    for part in path:
+        child = module._modules[part]
+        assert child is not None
+        module = child
+    kind = "_parameters" if leaf in module._parameters else "_buffers"
+    return "self" + "".join(f"._modules[{p!a}]" for p in path) + f".{kind}[{leaf!a}]"

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from flatconv.errors import GuardError, InputError, RefusedError
+from flatconv.modelstate import Modes
 
 PLAIN = (int, float, str, bool, complex, type(None), torch.dtype, torch.device, torch.memory_format, bytes)
 
@@ -167,16 +168,18 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
 class Adapter(nn.Module):
     """The model as a function from tensors to tensors, for torch.export."""
 
-    def __init__(self, model: nn.Module, method: str, inputs: Inputs, outputs: Outputs) -> None:
+    def __init__(self, model: nn.Module, method: str, inputs: Inputs, outputs: Outputs, modes: Modes) -> None:
         super().__init__()
         self.training = model.training
         self.model = model
         self._method = method
         self._inputs = inputs
         self._outputs = outputs
+        self._modes = modes
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the method with the recorded arguments around ``tensors``."""
         args, kwargs = self._inputs.arguments(tensors)
         called = self.model if self._method == "forward" else getattr(self.model, self._method)
-        return self._outputs.record(called(*args, **kwargs))
+        with self._modes.calling():
+            return self._outputs.record(called(*args, **kwargs))

@@ -230,11 +230,16 @@ def _trials(captured: Capture) -> list[list[torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
     example = captured.example
     few = sum(math.prod(concrete(o.shape or (), sizes_of(captured))) for o in captured.program.outputs) < FEW
-    randoms = [[_random_like(t, tuple(t.shape), generator) for t in example] for _ in range(5 if few else 1)]
-    trials = [list(example), *randoms]
+    shapes = [[tuple(t.shape) for t in example]] * (5 if few else 1)
     other = _other_sizes(captured)
     if other is not None:
-        trials.append([_random_like(t, s, generator) for t, s in zip(example, other, strict=True)])
+        shapes.append(other)
+    trials = [list(example)]
+    for wanted in shapes:
+        trial = [_random_like(t, s, generator) for t, s in zip(example, wanted, strict=True)]
+        for a in captured.assumed:
+            trial[a.position] = a.satisfy(trial[a.position])
+        trials.append(trial)
     return trials
 
 
