@@ -4,7 +4,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup run test check bench docs clean
+.PHONY: setup run test check fuzz mutants recall metamorphic bench docs clean
+
+# How many random programs: make fuzz N=100000 GRAPHS=5000 START=0
+N ?= 2000
+GRAPHS ?= 100
+START ?= 0
+JOBS ?= 2
 
 setup: $(STAMP)
 
@@ -23,15 +29,28 @@ test: setup
 	$(BIN)/python -m pytest
 
 check: setup
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests trust benchmarks examples
+	$(BIN)/ruff format --check src tests trust benchmarks examples
 	$(BIN)/mypy
+
+fuzz: setup
+	$(BIN)/python -m trust.fuzz --operators $(N) --graphs $(GRAPHS) --start $(START) --jobs $(JOBS) --json out/fuzz.json
+
+mutants: setup
+	$(BIN)/python -m trust.mutate --jobs $(JOBS) --json out/mutants.json
+
+recall: setup
+	$(BIN)/python -m trust.recall --networks 2000 --start $(START) --json out/recall.json
+
+metamorphic: setup
+	$(BIN)/python -m trust.metamorphic --programs 1000 --start $(START) --json out/metamorphic.json
 
 bench: setup
 	$(BIN)/python benchmarks/fold.py --json benchmarks/results/fold.json --figure docs/bench.svg
 
 docs: setup
 	$(BIN)/python benchmarks/readme.py
+	$(BIN)/python -m trust.page
 
 clean:
 	rm -rf $(VENV) out build dist

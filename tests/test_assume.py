@@ -93,7 +93,7 @@ def test_a_saved_program_checks_too(tmp_path):
     model, flat = folded()
     flat.save(tmp_path / "net.pt2")
     loaded = torch.export.load(tmp_path / "net.pt2").module()
-    agree(loaded(TWO), model(TWO))
+    agree(loaded(TWO), (model(TWO),))
     with pytest.raises(RuntimeError, match="'x' has other values"):
         loaded(OTHER)
 

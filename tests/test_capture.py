@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
-from flatconv.capture import capture, same_graph
+from flatconv.capture import capture
+from flatconv.exporting import same_graph
 from tests.forms import Net, agree, filled, operators, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -28,17 +28,21 @@ def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> tor
         tensors: an example.
         dims: for each tensor, the axes whose sizes stay free; None if none do.
     """
-    from torch.fx.experimental import _config
-
-    oblivious = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    with warnings.catch_warnings(), torch.no_grad(), _quiet(), oblivious:
+    with warnings.catch_warnings(), torch.no_grad(), quiet(), _oblivious():
         warnings.simplefilter("ignore")
         shapes = None if dims is None else {"tensors": tuple(dims)}
         return torch.export.export(module, tuple(tensors), dynamic_shapes=shapes, strict=False)
 
 
+def _oblivious() -> contextlib.AbstractContextManager[None]:
+    from torch.fx.experimental import _config
+
+    patch: contextlib.AbstractContextManager[None] = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    return patch
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """torch.export logs what it will raise anyway."""
     loggers = [logging.getLogger(n) for n in QUIET]
     levels = [log.level for log in loggers]
@@ -116,6 +120,36 @@ def _whole(node: fx.Node) -> bool:
     return ends[0] in (None, 0) and ends[1] in (None, 2**63 - 1) and len(node.args) < 5
 
 
+def squeezed(exported: torch.export.ExportedProgram) -> list[str]:
+    """Conditions that torch.export does not leave: a free size that a squeeze looks at is not 1.
+
+    The captured graph keeps such an axis, and the model itself would remove it.
+
+    Returns:
+        Python over ``s[input][axis]``.
+    """
+    from torch.utils._sympy.printers import PythonPrinter
+
+    names: dict[sympy.Symbol, sympy.Symbol] = {}
+    users = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
+    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
+    for i, name in enumerate(users):
+        value = nodes[name].meta.get("val")
+        for axis, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
+            if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
+                names.setdefault(size.node.expr, sympy.Symbol(f"s[{i}][{axis}]", integer=True, positive=True))
+    found: dict[str, None] = {}
+    for node in exported.graph.nodes:
+        if node.op != "call_function" or "squeeze" not in str(node.target) or "unsqueeze" in str(node.target):
+            continue
+        shape = node.args[0].meta["val"].shape
+        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", list(range(len(shape))))
+        for axis in given if isinstance(given, list | tuple) else [given]:
+            if isinstance(axis, int) and shape and isinstance(shape[axis], torch.SymInt):
+                found[f"{PythonPrinter().doprint(shape[axis].node.expr.xreplace(names))} != 1"] = None
+    return list(found)
+
+
 def functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """Without in-place operators, so that no later line changes a slice behind a fact.
 
@@ -136,7 +170,7 @@ def functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedP
 
 
 def _decompose(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), quiet(), _oblivious():
         warnings.simplefilter("ignore")
         functional: torch.export.ExportedProgram = exported.run_decompositions({})
         return functional

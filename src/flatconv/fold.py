@@ -83,9 +83,9 @@ def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, t
     with torch.inference_mode(False), torch.no_grad():
         for constant in lowered.constants.values():
             value = constant.make(evaluate(constant.source, program.weights))
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            if not _finite(value):
                 source = evaluate(constant.source, program.weights)
-                if bool(torch.isfinite(source).all()):
+                if _finite(source):
                     raise RefusedError(
                         f"the merged taps of '{constant.name}' add up to more than {value.dtype} can hold: "
                         "fold the model in float32"
@@ -102,6 +102,11 @@ def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, t
             else:
                 state[constant.name] = nn.Parameter(value.detach(), requires_grad=parameter.requires_grad)
     return state
+
+
+def _finite(value: torch.Tensor) -> bool:
+    # Through float32, since some types of eight bits cannot be asked.
+    return not value.is_floating_point() or bool(torch.isfinite(value.float() if value.itemsize < 2 else value).all())
 
 
 def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: Evidence) -> FoldReport:

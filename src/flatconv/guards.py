@@ -53,6 +53,12 @@ class Guards:
         # A function, so that torch.compile can trace through it.
         object.__setattr__(self, "_holds", eval(f"lambda s: {source}", dict(_NAMES)))
 
+    def _all_hold(self, sizes: Sequence[tuple[int, ...]]) -> bool:
+        try:
+            return bool(self._holds(sizes))  # type: ignore[attr-defined]
+        except ArithmeticError:  # a batch of none is divided by, say
+            return False
+
     def __reduce__(self) -> tuple[object, ...]:
         return Guards, (self.inputs, self.conditions)
 
@@ -88,7 +94,7 @@ class Guards:
                         "fold again for this shape"
                     )
         sizes = [tuple(t.shape) for t in tensors]
-        if self.conditions and not self._holds(sizes):  # type: ignore[attr-defined]
+        if self.conditions and not self._all_hold(sizes):
             failed = next(c for c in self.conditions if not holds(c, sizes))
             words = re.sub(r"s\[(\d+)\]\[(\d+)\]", lambda m: f"{self.inputs[int(m[1])].name}.shape[{m[2]}]", failed)
             raise GuardError(
@@ -98,8 +104,11 @@ class Guards:
 
 
 def holds(condition: str, sizes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether one condition is true of the given sizes."""
-    return bool(eval(condition, dict(_NAMES), {"s": sizes}))
+    """Whether one condition is true of the given sizes. Where it cannot be computed it is not."""
+    try:
+        return bool(eval(condition, dict(_NAMES), {"s": sizes}))
+    except ArithmeticError:
+        return False
 
 
 def translate(code: str) -> str:

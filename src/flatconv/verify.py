@@ -17,12 +17,13 @@ import torch
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
-from flatconv.errors import GuardError, VerificationError
+from flatconv.errors import GuardError, VerificationError, first_line
 from flatconv.interpret import REAL, evaluate, run_graph, widen
 from flatconv.lower import Lowered
 from flatconv.module import Folded
 from flatconv.oracle import SiteEvidence, site_evidence
 from flatconv.program import concrete
+from flatconv.tracing import check_runs
 
 FLOAT64_LIMIT = 1e-10
 OWN_FACTOR = 2.0
@@ -92,6 +93,7 @@ def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Fo
                 runs.append(compare(captured, lowered, flat, wide, tensors))
             except _CannotRunError as e:
                 if i == 0:
+                    check_runs(captured.model, captured.method, captured.inputs, captured.example)
                     raise VerificationError(
                         f"the example cannot be run in float64, so nothing can be compared: {e}"
                     ) from e
@@ -119,7 +121,7 @@ def compare(
     given = dict(zip(placeholders, tensors, strict=True))
     try:
         reference = run_graph(captured.graph.graph, captured.weights | given, {}, wide=True)
-    except (RuntimeError, ValueError, IndexError) as e:
+    except (RuntimeError, ValueError, IndexError, NotImplementedError) as e:
         # Some sizes that a model accepts in its own type are refused in float64 (an empty result, say).
         raise _CannotRunError(str(e)) from e
     try:
@@ -129,7 +131,13 @@ def compare(
     # Copies, since a model may write into what it is given.
     args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
-    original = type(captured.outputs)().record(called(*args, **kwargs))
+    try:
+        original = type(captured.outputs)().record(called(*args, **kwargs))
+    except Exception as e:
+        raise VerificationError(
+            f"the model fails for inputs {_shapes(tensors)}, which it took before: {type(e).__name__}: {first_line(e)}. "
+            "Does it keep state between calls? Nothing was written"
+        ) from e
     args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     own = type(captured.outputs)().record(flat(*args, **kwargs))
     shapes = _shapes(tensors)

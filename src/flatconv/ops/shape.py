@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,7 +154,22 @@ class Reshape(Operator):
         if sizes.count(None) > 1:
             full = low.call(aten.reshape.default, low.get(source), self._listed(node, low))
             return low.call(aten.squeeze.dims, full, sorted(drop)) if drop else full
+        if None in sizes and any(isinstance(s, fx.Node) for s in sizes):
+            # Beside a free size that is 0 torch cannot work out another.
+            axis = wanted[sizes.index(None)]
+            sizes[sizes.index(None)] = self._product((node.shape or ())[axis], source, low)
         return low.call(aten.reshape.default, given, [-1 if s is None else s for s in sizes])
+
+    def _product(self, size: Any, source: Node, low: Lowering) -> fx.Node | None:
+        """A size that is the product of sizes of the source; None if it is something else."""
+        found: Any = None
+        for factor in sympy.Mul.make_args(size):
+            axis = next((a for a, s in enumerate(source.shape or ()) if s == factor), None)
+            part = int(factor) if factor.is_Integer else None if axis is None else low.size(source, axis)
+            if part is None:
+                return None
+            found = part if found is None else low.call(operator.mul, found, part)
+        return found if isinstance(found, fx.Node) else None
 
     def _listed(self, node: Node, low: Lowering) -> list[Any]:
         """The sizes of the whole result, for a reshape that leaves torch nothing to work out."""

@@ -1,0 +1,132 @@
+"""What stays free, and the conditions that torch.export leaves and those that it does not."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import flatconv
+from tests.forms import agree, filled, sample
+
+
+class Net(nn.Module):
+    def __init__(self, forward, **parts) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self.does = forward
+
+    def forward(self, x):
+        return self.does(self, x)
+
+
+SQUEEZES = {
+    "all": lambda self, x: self.conv(x).squeeze(),
+    "some": lambda self, x: self.conv(x).squeeze((2, 4)),
+    "one": lambda self, x: self.conv(x).squeeze(-1),
+    "written out": lambda self, x: self.conv(x).relu_().squeeze(),
+}
+
+
+@pytest.mark.parametrize("squeeze", SQUEEZES)
+def test_a_size_that_a_squeeze_looks_at_may_not_become_one(squeeze):
+    # torch.export leaves no condition: the graph would keep an axis that the model removes.
+    model = filled(Net(SQUEEZES[squeeze], conv=nn.Conv3d(2, 3, (3, 2, 2), padding=(1, 0, 0))))
+    flat = flatconv.fold(model, (sample(2, 2, 1, 6, 7),))
+    narrow, wide = sample(3, 2, 1, 6, 2), sample(3, 2, 1, 5, 9)
+    assert model(narrow).dim() < model(wide).dim()
+    agree(flat(wide), model(wide))
+    with pytest.raises(flatconv.GuardError, match=r"x\.shape\[4\] != 1"):
+        flat(narrow)
+
+
+def test_an_example_in_which_a_squeeze_removes_a_computed_size():
+    model = filled(Net(SQUEEZES["all"], conv=nn.Conv3d(2, 3, (3, 2, 2), padding=(1, 0, 0))))
+    flat = flatconv.fold(model, (sample(2, 2, 1, 6, 2),))
+    agree(flat(sample(2, 2, 1, 6, 2)), model(sample(2, 2, 1, 6, 2)))
+    assert "x.shape[4]" not in flat.report.free
+
+
+def test_writing_out_in_place_operators_fixes_no_size():
+    # Written out for the example alone, the pooled height was taken to be 1, and no condition said so.
+    def forward(self, x):
+        x.index_select(0, torch.tensor([0, 0]))
+        return self.conv(self.linear(F.avg_pool3d(x, (1, 2, 2), (1, 3, 2), (0, 0, 1))))
+
+    model = filled(Net(forward, linear=nn.Linear(2, 1, bias=False), conv=nn.Conv3d(1, 2, (4, 1, 1), padding=(2, 0, 0))))
+    flat = flatconv.fold(model, (sample(1, 1, 1, 4, 2),))
+    for height in (4, 5, 8):
+        agree(flat(sample(5, 1, 1, height, 2)), model(sample(5, 1, 1, height, 2)))
+
+
+def test_a_condition_that_divides_by_the_batch():
+    def forward(self, x):
+        product = x @ x.transpose(-1, -2)
+        return self.conv(x), product.chunk(1, 0)[-1] + 1.0
+
+    flat = flatconv.fold(filled(Net(forward, conv=nn.Conv3d(1, 1, 1))), (sample(2, 1, 1, 3, 3),))
+    with pytest.raises(flatconv.GuardError, match="do not meet a condition"):
+        flat(sample(0, 1, 1, 3, 3))
+
+
+def test_an_empty_example_is_folded_for_empty_batches():
+    def forward(self, x):
+        return self.conv(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)))
+
+    model = filled(Net(forward, conv=nn.Conv3d(1, 2, 3, padding=1)))
+    flat = flatconv.fold(model, (sample(0, 1, 1, 3, 4),))
+    assert flat(sample(0, 1, 1, 3, 4)).shape == (0, 2, 1, 6, 8)
+
+
+@pytest.mark.parametrize(
+    "reshape",
+    [lambda x: x.flatten(1), lambda x: x.flatten(2), lambda x: x.flatten(3).flatten(2)],
+    ids=["1", "2", "3 2"],
+)
+def test_reshapes_of_an_empty_batch(reshape):
+    model = filled(Net(lambda self, x: reshape(self.conv(x)), conv=nn.Conv3d(1, 2, 3, padding=1)))
+    flat = flatconv.fold(model, (sample(2, 1, 1, 3, 4),))
+    assert flat.report.free == ("x.shape[0]", "x.shape[3]", "x.shape[4]")
+    for batch in (0, 1, 3):
+        x = sample(batch, 1, 1, 5, 6)
+        agree(flat(x), model(x))
+
+
+def test_a_parameter_that_a_call_changes():
+    def forward(self, x):
+        y = self.conv(x)
+        with torch.no_grad():
+            self.conv.weight[0].zero_()
+        return y
+
+    model = filled(Net(forward, conv=nn.Conv3d(3, 4, 3, padding=1)))
+    before = model.conv.weight.detach().clone()
+    with pytest.raises(flatconv.RefusedError, match=r"a call changes conv\.weight in place"):
+        flatconv.fold(model, (sample(1, 3, 1, 8, 9),), verify=False)
+    assert torch.equal(model.conv.weight, before)
+
+
+def test_functorch_inside_is_refused():
+    model = filled(
+        Net(lambda self, x: torch.func.vmap(lambda v: v.sum(1, keepdim=True))(self.conv(x)), conv=nn.Conv3d(1, 2, 3))
+    )
+    with pytest.raises(flatconv.RefusedError, match="functorch"):
+        flatconv.fold(model, (sample(2, 1, 3, 4, 5),), verify=False)
+
+
+def test_a_failing_second_call_is_told():
+    class Remembering(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv3d(1, 2, 3, padding=1)
+            self.last = None
+
+        def forward(self, x):
+            y = self.conv(x)
+            if self.last is not None:
+                y = y + self.last
+            self.last = y.detach()
+            return y
+
+    with pytest.raises(flatconv.FlatconvError):
+        flatconv.fold(filled(Remembering()), (sample(2, 1, 1, 4, 5),))
