@@ -122,6 +122,40 @@ def test_a_picture_goes_in_and_pictures_come_out(models, capsys):
         assert page.width >= 4 * 20
 
 
+def test_files_of_weights_and_trusted_models(models, capsys):
+    from flatconv.spec import load_model
+
+    net = load_model(f"{models}:net")
+    safetensors.torch.save_file({k: v * 2 for k, v in net.state_dict().items()}, "w.safetensors")
+    torch.save(net, "m.pt")
+    call = ("--input", "1x3x1x16x20", "--no-verify", "--static")
+    code, _, _ = run(capsys, "fold", f"{models}:net", "--state", "w.safetensors", *call, "-o", "out")
+    assert code == 0
+    made = safetensors.torch.load_file("out/folded.safetensors")["0.bias"]
+    assert torch.equal(made, net[0].bias.detach() * 2)
+    assert run(capsys, "audit", "m.pt", "--trust", "--input", "1x3x1x16x20")[0] == 0
+    code, out, _ = run(capsys, "fold", "m.pt", "--trust", *call, "--json", "--measure")
+    assert code == 0
+    memory = json.loads(out)["measured"]["peak_memory"]
+    assert memory.keys() == {"original", "folded"}
+    if os.path.exists("/proc/self/clear_refs"):
+        assert all(isinstance(v, int) for v in memory.values())  # the other process took the same model and call
+
+
+def test_a_terminal_without_our_signs(models, capsys, monkeypatch):
+    import io
+    import sys
+
+    for kind in ("ascii", "latin-1"):
+        held = io.TextIOWrapper(io.BytesIO(), encoding=kind)
+        monkeypatch.setattr(sys, "stdout", held)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["audit", f"{models}:net", "--input", "1x3x1x16x20"])
+        assert not stopped.value.code
+        held.flush()
+        assert b"multiply-adds" in held.buffer.getvalue()
+
+
 def test_shared_weights_and_static(models, capsys):
     code, out, _ = run(capsys, "fold", f"{models}:net", "--input", "2x3x1x9x8", "--weights", "shared", "--static")
     assert code == 0

@@ -12,14 +12,16 @@ ROOT = Path(flatconv.__file__).parent
 # Lower numbers may not import higher ones. Modules of one layer may import each other only where listed as a package.
 LAYERS = [
     {"errors", "facts", "modelstate"},
-    {"program", "guards", "signature"},
+    {"program", "guards", "signature", "archives"},
     {"assume", "acceptance"},
     {"ops"},
     {"rules"},
     {"exporting"},
+    {"tracing"},
     {"analyse", "capture", "interpret"},
-    {"lower", "files", "measure", "spec"},
+    {"lower", "files", "measure", "spec", "inputs"},
     {"audit", "module", "oracle"},
+    {"soundness"},
     {"verify"},
     {"report"},
     {"fold"},

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from flatconv.errors import InputError, RefusedError, first_line
+from flatconv.guards import is_plain
 from flatconv.signature import Inputs
 
 OLDEST_TORCH = (2, 10)
@@ -73,7 +74,7 @@ def check_model(model: Any, method: str) -> Callable[..., Any]:
 
 def _method(model: nn.Module, method: Any) -> Callable[..., Any]:
     kind = type(model).__name__
-    if not isinstance(method, str):
+    if not isinstance(method, str) or method.startswith("__"):
         raise InputError(f"method is {method!r}; the name of a method of {kind} is needed, such as 'forward'")
     if method == "forward":
         return model.forward
@@ -105,6 +106,11 @@ def check_tensors(model: nn.Module, example: Sequence[torch.Tensor], inputs: Inp
         kind = _kind(tensor)
         if kind:
             raise RefusedError(f"{name} is {kind}; only dense real tensors can be folded: convert it first")
+        if not is_plain(tensor):
+            raise RefusedError(
+                f"{name} is a {type(tensor).__name__}, a tensor class with operators of its own, which a rewrite would not "
+                "call: pass a plain tensor, such as tensor.as_subclass(torch.Tensor)"
+            )
         if tensor.is_meta or isinstance(tensor, FakeTensor):
             raise RefusedError(
                 f"{name} has no data (it is a meta or fake tensor): load the weights and pass real inputs"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flatconv import ops, rules
-from flatconv.facts import Slices
+from flatconv.facts import ZERO, Slices
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import Site, site
 from flatconv.program import Node, Program
@@ -48,11 +48,19 @@ def analyse(program: Program, given: Mapping[tuple[Node, int], Slices] | None = 
                 op = node.op if node.op != "getitem" else _origin(node).op
                 unknown.setdefault(op, []).append(node.where)
             continue
-        facts.of[node] = room.facts(node, facts)
+        facts.of[node] = _closed(node, room.facts(node, facts))
         here = site(node, facts)
         if here is not None:
             sites[node] = rules.plan(here, facts)
     return Analysis(facts, sites, {op: tuple(dict.fromkeys(where)) for op, where in unknown.items()})
+
+
+def _closed(node: Node, found: tuple[Slices | None, ...]) -> tuple[Slices | None, ...]:
+    """A tensor whose slices along one axis are all zero is zero along every axis."""
+    zero = next((s for s in found if s is not None and s.all_zero), None)
+    if zero is None:
+        return found
+    return tuple(Slices((ZERO,) * s, zero.origin) if isinstance(s, int) else None for s in node.shape or ())
 
 
 def _origin(node: Node) -> Node:

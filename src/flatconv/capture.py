@@ -15,6 +15,7 @@ from typing import Any
 import sympy
 import torch
 from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from flatconv.acceptance import (
     PREFIX,
@@ -29,7 +30,7 @@ from flatconv.acceptance import (
 from flatconv.assume import Assumed, declared_facts, resolve
 from flatconv.errors import InputError, RefusedError
 from flatconv.facts import Slices
-from flatconv.guards import Guards, InputGuard, holds
+from flatconv.guards import Guards, InputGuard, holds, is_plain
 from flatconv.modelstate import Modes, unchanged
 from flatconv.program import Node, Program, build
 from flatconv.signature import Inputs, Outputs
@@ -199,6 +200,11 @@ def _weights(
             continue
         if not isinstance(held, torch.Tensor):
             raise RefusedError(f"the captured constant {spec.target} is not a tensor")
+        if isinstance(held, FakeTensor) or not is_plain(held):
+            raise RefusedError(
+                f"{type(model).__name__}.forward keeps a value of the call where torch.export cannot see it ({spec.target}, "
+                "inside a tensor class or an attribute), so it would be frozen: fold a method that returns plain tensors"
+            )
         # Some frameworks hand raw tensors to the graph: they are found again among the parameters by where they lie.
         original = by_place.get((held.data_ptr(), held.shape, held.stride(), held.dtype)) if held.numel() else None
         tensors[placeholder] = own[original] if original else held

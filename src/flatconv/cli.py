@@ -6,26 +6,29 @@ import dataclasses
 import gc
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import typer
 from rich.console import Console
+from rich.text import Text
 from torch import nn
 
-from flatconv import __version__, files, measure, spec
+from flatconv import __version__, files, inputs, measure
 from flatconv.audit import audit as run_audit
-from flatconv.errors import FlatconvError, InputError
+from flatconv.errors import FlatconvError, InputError, plain
 from flatconv.fold import fold as run_fold
 from flatconv.lower import Weights
 from flatconv.module import Folded
 from flatconv.report.jsonview import dumps
-from flatconv.report.terminal import PIPE, audit_view, clean, count, fold_view
+from flatconv.report.terminal import PIPE, audit_view, count, fold_view
+from flatconv.spec import load_model
 
 app = typer.Typer(
     add_completion=False,
@@ -37,7 +40,9 @@ app = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else PIPE)
 err = Console(stderr=True)
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="package.module:factory, or path/to/file.py:factory.")]
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", help="package.module:factory, path/to/file.py:factory, model.pt2 or model.pt.")
+]
 Input = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,16 +55,26 @@ Image = Annotated[
     str | None, typer.Option("--image", metavar="FILE", help="A picture as the input, 1x3x1xHxW in [-1, 1].")
 ]
 Method = Annotated[str, typer.Option(help="The method to call: forward, encode, decode, …")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Open files that can run any code as you: .pt2, .pt, .bin, .ckpt.")
+]
+State = Annotated[str | None, typer.Option("--state", metavar="FILE", help="Weights for the model: .safetensors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @app.command()
 def audit(
-    spec_: Spec, input_: Input = None, image: Image = None, method: Method = "forward", json_: Json = False
+    spec_: Spec,
+    input_: Input = None,
+    image: Image = None,
+    method: Method = "forward",
+    trust: Trust = False,
+    state: State = None,
+    json_: Json = False,
 ) -> None:
     """Show which taps of each 3-D kernel meet data, and what the others cost."""
-    model = _step(f"building {spec_}", lambda: spec.load_model(spec_))
-    args, kwargs = _inputs(input_, image)
+    args, kwargs = inputs.read_inputs(input_ or (), image)
+    model = _step(f"building {spec_}", lambda: load_model(spec_, trust, state))
     found = _step("capturing and analysing", lambda: run_audit(model, args, kwargs, method=method))
     if json_:
         sys.stdout.write(found.to_json() + "\n")
@@ -79,6 +94,8 @@ def fold(
     weights: Annotated[
         str, typer.Option(help="folded: new weights of lower rank; shared: the original's own.")
     ] = "folded",
+    trust: Trust = False,
+    state: State = None,
     static: Annotated[bool, typer.Option("--static", help="Fix batch, height and width too.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with the original.")] = True,
     timed: Annotated[bool, typer.Option("--measure", help="Time both sides, and measure their peak memory.")] = False,
@@ -95,8 +112,8 @@ def fold(
         raise InputError(f"--weights is '{weights}'; it may be folded or shared")
     if output is not None and not dry_run:
         files.check_folder(output, force=force)
-    model = _step(f"building {spec_}", lambda: spec.load_model(spec_))
-    args, kwargs = _inputs(input_, image)
+    args, kwargs = inputs.read_inputs(input_ or (), image)
+    model = _step(f"building {spec_}", lambda: load_model(spec_, trust, state))
     dynamic = not static
     doing = "folding and verifying" if verify else "folding"
     flat = _step(
@@ -105,7 +122,8 @@ def fold(
     numbers: dict[str, Any] = {}
     if timed:
         numbers = _step(
-            "measuring both sides", lambda: _measure(model, flat, args, kwargs, spec_, input_, image, method)
+            "measuring both sides",
+            lambda: _measure(model, flat, args, kwargs, method, _arguments(spec_, input_, image, method, trust, state)),
         )
     if json_:
         sys.stdout.write(dumps(flat.report.to_dict() | ({"measured": numbers} if numbers else {})) + "\n")
@@ -115,7 +133,7 @@ def fold(
         _print_measured(numbers)
     if output is not None and not dry_run:
         written = _step("writing", lambda: _write(output, force, model, flat, args, kwargs, method, numbers, image))
-        err.print(f"Wrote {', '.join(written)} to {clean(str(output))}", highlight=False)
+        err.print(Text(f"Wrote {', '.join(written)} to {plain(output)}"))
 
 
 @app.command(hidden=True)
@@ -126,12 +144,14 @@ def peak(
     method: Method = "forward",
     side: Literal["original", "folded"] = "original",
     threads: int = 0,
+    trust: Trust = False,
+    state: State = None,
 ) -> None:
     """Print the peak memory of one call in this process, for --measure."""
     if threads:
         torch.set_num_threads(threads)
-    model = spec.load_model(spec_)
-    args, kwargs = _inputs(input_, image)
+    args, kwargs = inputs.read_inputs(input_ or (), image)
+    model = load_model(spec_, trust, state)
     if side == "folded":
         called: Any = run_fold(model, args, kwargs, method=method, verify=False)
         del model
@@ -147,19 +167,13 @@ def version() -> None:
     print(f"flatconv {__version__}, torch {torch.__version__}")
 
 
-def _inputs(sizes: list[str] | None, image: str | None) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    if not sizes and image is None:
-        raise InputError("an example input is needed: --input 1x3x1x256x256, or --image FILE")
-    args: list[torch.Tensor] = [] if image is None else [spec.read_image(image)]
-    kwargs: dict[str, torch.Tensor] = {}
-    generator = torch.Generator().manual_seed(0)
-    for text in sizes or []:
-        name, tensor = spec.parse_input(text, generator)
-        if name is None:
-            args.append(tensor)
-        else:
-            kwargs[name] = tensor
-    return args, kwargs
+def _arguments(
+    spec_: str, sizes: list[str] | None, image: str | None, method: str, trust: bool, state: str | None
+) -> list[str]:
+    """The same model and call, for another process."""
+    given = [spec_, "--method", method, *(a for s in sizes or [] for a in ("--input", s))]
+    given += [*(["--image", image] if image else []), *(["--state", state] if state else [])]
+    return [*given, *(["--trust"] if trust else [])]
 
 
 def _measure(
@@ -167,15 +181,11 @@ def _measure(
     flat: Folded,
     args: list[torch.Tensor],
     kwargs: dict[str, torch.Tensor],
-    spec_: str,
-    sizes: list[str] | None,
-    image: str | None,
     method: str,
+    arguments: list[str],
 ) -> dict[str, Any]:
     called = model if method == "forward" else getattr(model, method)
     timed = measure.timing(lambda: called(*args, **kwargs), lambda: flat(*args, **kwargs))
-    arguments = [spec_, "--method", method, *(a for s in sizes or [] for a in ("--input", s))]
-    arguments += ["--image", image] if image else []
     return {
         "time": dataclasses.asdict(timed),
         "peak_memory": {side: measure.peak_in_process(arguments, side) for side in ("original", "folded")},
@@ -206,7 +216,7 @@ def _print_measured(numbers: dict[str, Any]) -> None:
     part = weights["folded"] / max(weights["original"], 1)
     lines.append(f"Weights: original {count(weights['original'])}B, folded {count(weights['folded'])}B ({part:.0%}).")
     for line in lines:
-        out.print(line, highlight=False, markup=False)
+        out.print(Text(line))
 
 
 def _write(
@@ -226,13 +236,14 @@ def _write(
         report = flat.report.to_dict() | ({"measured": numbers} if numbers else {})
         (folder / "report.json").write_text(dumps(report) + "\n", encoding="utf-8")
         (folder / "report.txt").write_text(f"{flat.report.audit}\n\n{flat.report}\n", encoding="utf-8")
-        (folder / "folded.py.txt").write_text(flat.code, encoding="utf-8")
+        code = "\n".join(plain(line) for line in flat.code.split("\n"))
+        (folder / "folded.py.txt").write_text(code, encoding="utf-8")
         if image is not None:
             from flatconv.report.pictures import side_by_side
 
             called = model if method == "forward" else getattr(model, method)
             with torch.no_grad():
-                pictures = [spec.as_picture(v) for v in (args[0], called(*args, **kwargs), flat(*args, **kwargs))]
+                pictures = [inputs.as_picture(v) for v in (args[0], called(*args, **kwargs), flat(*args, **kwargs))]
             if all(p is not None for p in pictures):
                 side_by_side(pictures).save(folder / "compare.png")
         return sorted(p.name for p in folder.iterdir())
@@ -240,23 +251,57 @@ def _write(
 
 @contextmanager
 def _spinner(words: str) -> Iterator[None]:
+    shown = Text(plain(words))
     if err.is_terminal:
-        with err.status(clean(words)):
+        with err.status(shown):
             yield
     else:
-        err.print(f"{clean(words)} …", highlight=False, markup=False)
+        err.print(shown.append(" …"))
         yield
 
 
 def _step(words: str, work: Any) -> Any:
-    with _spinner(words):
-        return work()
+    # A model may print; what is asked for goes to the standard output alone.
+    with _spinner(words), redirect_stdout(sys.stderr):
+        try:
+            return work()
+        except _StoppedError:
+            raise
+        except SystemExit as e:
+            raise InputError(f"{words}: the model's own code ended the process (SystemExit: {e.code})") from e
+
+
+class _StoppedError(SystemExit):
+    """The process was told to stop."""
+
+
+@contextmanager
+def _stopped_cleanly() -> Iterator[None]:
+    """Being told to stop ends the process by way of every ``finally``, so that no temporary stays behind."""
+
+    def stop(number: int, _frame: Any) -> None:
+        raise _StoppedError(128 + number)
+
+    numbers = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    try:
+        before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    except ValueError:  # only the main thread can
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors become sentences and exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without our signs is told their numbers
     try:
-        app(arguments, standalone_mode=True)
+        with _stopped_cleanly():
+            app(arguments, standalone_mode=True)
     except FlatconvError as e:
         _fail(str(e), e.exit_code, e)
     except KeyboardInterrupt:
@@ -274,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(words: str, code: int, error: BaseException | None) -> None:
     if error is not None and os.environ.get("FLATCONV_TRACEBACK"):
         traceback.print_exception(error)
-    err.print(f"error: {clean(words)}", style="bold red", highlight=False, markup=False)
+    err.print(Text(f"error: {plain(words)}", style="bold red"))
     raise SystemExit(code)
 
 

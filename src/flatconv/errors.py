@@ -6,11 +6,36 @@ its exit code, so the code lives with the class.
 
 from __future__ import annotations
 
+LONGEST = 4000
+
+
+def plain(text: object) -> str:
+    """Text for people: names and messages come from models and files, and what a terminal would obey is shown, not sent.
+
+    Control characters, line ends, marks that turn the direction of writing and everything else that has no shape of its own
+    are written as escapes.
+    """
+    text = str(text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What somebody else's exception says, short enough for a sentence."""
+    try:
+        text = str(error).strip()
+    except Exception:
+        return "no message that can be read"
+    return text.splitlines()[0][:300] if text else "no message"
+
 
 class FlatconvError(Exception):
-    """Root of all errors raised by flatconv."""
+    """Root of all errors raised by flatconv. The message is one printable line."""
 
     exit_code = 2
+
+    def __init__(self, message: object) -> None:
+        text = plain(str(message)[:LONGEST])
+        super().__init__(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
 class InputError(FlatconvError):

@@ -1,11 +1,17 @@
-"""Writing results: to a temporary file in the same folder, synced, then put in place; a file is never half written."""
+"""Writing results: to a temporary file in the same folder, synced, then put in place; a file is never half written.
+
+Whatever stops the process leaves the old file or the new one. A process that is killed outright can leave a temporary
+behind, whose name begins with ``.flatconv-tmp-``; any of those may be deleted.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +25,13 @@ from flatconv.exporting import export
 if TYPE_CHECKING:
     from flatconv.module import Folded
 
+TEMPORARY = ".flatconv-tmp-"
+
 
 def write(path: Any, writer: Callable[[Path], None], *, force: bool = False) -> None:
     """Write one file atomically.
+
+    A link counts as the file that is there: it is replaced itself, and what it points to stays as it is.
 
     Args:
         path: of the file.
@@ -29,89 +39,206 @@ def write(path: Any, writer: Callable[[Path], None], *, force: bool = False) -> 
         force: replace a file that exists.
 
     Raises:
-        InputError: the file exists and ``force`` is not set, or the folder cannot be written to.
+        InputError: the file exists and ``force`` is not set, it is no regular file, or the folder cannot be written to.
     """
-    target = Path(path)
+    target = _path(path)
+    with _told(f"'{target}' cannot be written"):
+        mode = _check_target(target, force)
+        temporary = _temporary(target)
+        try:
+            temporary.touch(0o666, exist_ok=False)
+            writer(temporary)
+            _sync(temporary)
+            if mode is not None:
+                temporary.chmod(mode)
+            _check_target(target, force)  # writing takes time, and somebody may have come first
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _path(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError as e:
+        raise InputError(f"a path is needed to write to, not {type(path).__name__}: name a file") from e
+
+
+def _check_target(target: Path, force: bool) -> int | None:
+    """The rights of the file that is to be replaced; None if there is none."""
+    try:
+        held = target.lstat()
+    except FileNotFoundError:
+        return None
     if target.is_dir():
         raise InputError(f"'{target}' is a folder: name a file in it")
-    if target.exists() and not force:
+    if not stat.S_ISREG(held.st_mode) and not stat.S_ISLNK(held.st_mode):
+        raise InputError(f"'{target}' is a device, a pipe or a socket, and would be lost: name a file")
+    if not force:
         raise InputError(f"'{target}' exists already: choose another name, or say force=True (--force)")
-    temporary: Path | None = None
+    return stat.S_IMODE(held.st_mode) & 0o777 if stat.S_ISREG(held.st_mode) else None
+
+
+def _temporary(target: Path) -> Path:
+    suffix = target.suffix if len(target.suffix.encode("utf-8", "surrogatepass")) <= 20 else ""
+    return target.parent / f"{TEMPORARY}{secrets.token_hex(6)}{suffix}"
+
+
+@contextlib.contextmanager
+def _told(words: str) -> Iterator[None]:
+    """Faults of the disk, whoever reports them, as one error."""
+    from safetensors import SafetensorError
+
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
-        writer(temporary)
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        yield
     except OSError as e:
-        raise InputError(f"'{target}' cannot be written: {e.strerror or e}") from e
-    finally:
-        if temporary is not None and temporary.exists():
-            temporary.unlink()
+        raise InputError(f"{words}: {e.strerror or e}") from e
+    except (ValueError, SafetensorError) as e:
+        # A name with a NUL in it, or one that has no form in the file system's encoding; safetensors words its own.
+        known = isinstance(e, SafetensorError | UnicodeError) or "null" in str(e)
+        if not known:
+            raise
+        raise InputError(f"{words}: {e}") from e
 
 
 def check_folder(path: Any, *, force: bool = False) -> None:
-    """Say now, and not after minutes of work, if a folder cannot take results. Changes nothing.
+    """Say now, and not after minutes of work, if a folder cannot take results. Leaves nothing behind.
 
     Raises:
         InputError: it is a file, has files in it and ``force`` is not set, or cannot be written to.
     """
     target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise InputError(f"'{target}' is a file, and a folder is needed for the results: choose another name")
-    place = target
-    try:
+    with _told(f"the folder '{target}' cannot be written to"):
+        if target.is_symlink() and not target.exists():
+            raise InputError(
+                f"'{target}' is a link to nothing, and a folder is needed for the results: choose another name"
+            )
+        if target.exists() and not target.is_dir():
+            raise InputError(f"'{target}' is a file, and a folder is needed for the results: choose another name")
         if target.exists() and any(target.iterdir()) and not force:
             raise InputError(
                 f"the folder '{target}' is not empty: choose another, or say --force to overwrite results in it"
             )
+        place = target
         while not place.exists() and place != place.parent:
             place = place.parent
-    except OSError as e:
-        raise InputError(f"the folder '{target}' cannot be written to: {e.strerror or e}") from e
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        why = "permission denied" if place.is_dir() else "it is a file"
-        raise InputError(f"the folder '{target}' cannot be written to: '{place}': {why}")
+        if not place.is_dir():
+            raise InputError(f"the folder '{target}' cannot be written to: '{place}' is a file")
+        # Rights alone do not tell: a disk may be read-only, or not take folders at all.
+        probe = place / f"{TEMPORARY}{secrets.token_hex(6)}"
+        probe.mkdir()
+        probe.rmdir()
 
 
 @contextlib.contextmanager
 def folder(path: Any, *, force: bool = False) -> Iterator[Path]:
     """A folder to fill: files made inside the ``with`` appear at ``path`` only if all of it succeeds.
 
+    A folder that was not there appears at once and whole. In one that was there, each file is replaced whole.
+
     Raises:
         InputError: the folder has files in it and ``force`` is not set, or it cannot be written to.
     """
     check_folder(path, force=force)
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
-    except OSError as e:
-        raise InputError(f"the folder '{target}' cannot be written to: {e.strerror or e}") from e
-    try:
-        yield staging
-        for file in staging.iterdir():
-            _sync(file)
-        target.mkdir(exist_ok=True)
-        for file in sorted(staging.iterdir()):
-            file.replace(target / file.name)
-    except OSError as e:
-        raise InputError(f"the folder '{target}' cannot be written to: {e.strerror or e}") from e
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    words = f"the folder '{target}' cannot be written to"
+    staging = target.parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+    with _told(words):
+        made = _make_parents(target)
+        try:
+            staging.mkdir()
+            yield staging
+            for file in staging.iterdir():
+                _sync(file)
+            _sync_folder(staging)
+            if target.exists():
+                check_folder(target, force=force)  # filling takes time, and somebody may have come first
+                _put(staging, target)
+            else:
+                staging.rename(target)
+            made = []
+            _sync_folder(target.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+
+def _make_parents(target: Path) -> list[Path]:
+    """Make the folders that lead to ``target``; those that were missing, the deepest first."""
+    missing = []
+    for parent in target.parents:
+        if parent.exists():
+            break
+        missing.append(parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _put(staging: Path, target: Path) -> None:
+    """Move files into a folder that is there; either all of them can go, or none does."""
+    files = sorted(staging.iterdir())
+    for file in files:
+        _check_target(target / file.name, True)
+    for file in files:
+        file.replace(target / file.name)
+    _sync_folder(target)
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as f:
+    with path.open("r+b") as f:
         os.fsync(f.fileno())
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _sync_folder(path: Path) -> None:
+    """Make a new name last. Not every file system can; the content itself is synced by then."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class _Kept(io.RawIOBase):
+    """A file that keeps a failure to itself until it is asked.
+
+    torch ends the whole process if writing an archive fails (its writer throws while it is being destroyed), so it is told
+    that all went well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as e:
+                self._error = e
+        return len(data)
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Torch goes back to the beginning when all is written."""
+        return offset
+
+    def finish(self) -> None:
+        """Close, and raise what went wrong."""
+        try:
+            self._file.close()
+        except OSError as e:
+            self._error = self._error or e
+        if self._error is not None:
+            raise self._error
 
 
 def save_weights(flat: Folded, path: Any, *, force: bool = False) -> None:
@@ -131,7 +258,7 @@ class _Flat(nn.Module):
         self.flat = flat
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.flat._run(self.flat, *tensors)
+        return self.flat.run_flat(*tensors)
 
 
 def exported(flat: Folded) -> torch.export.ExportedProgram:
@@ -149,7 +276,15 @@ def exported(flat: Folded) -> torch.export.ExportedProgram:
 
 def save_program(flat: Folded, path: Any, *, force: bool = False) -> None:
     """A folded model as ``.pt2``."""
-    if Path(path).suffix != ".pt2":
+    if _path(path).suffix != ".pt2":
         raise InputError(f"'{path}' must end in .pt2")
     program = exported(flat)
-    write(path, lambda p: torch.export.save(program, p), force=force)
+
+    def save(place: Path) -> None:
+        file = _Kept(place)
+        try:
+            torch.export.save(program, file)  # type: ignore[arg-type]
+        finally:
+            file.finish()
+
+    write(path, save, force=force)

@@ -66,7 +66,7 @@ def fold(
     state = _state(captured, lowered, weights)
     flat = Folded(lowered.graph, state, captured, follow=weights == "shared")
     with unchanged(model):
-        evidence = verify_all(captured, analysis, lowered, flat) if verify else Evidence()
+        evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()
     flat.forget_calls()
     flat.report = _report(captured, analysis, weights, evidence)
     return flat

@@ -75,6 +75,11 @@ class Guards:
                 raise GuardError(
                     f"'{guard.name}' is {kind}, and the model was folded for dense tensors: convert it first"
                 )
+            if not is_plain(tensor):
+                raise GuardError(
+                    f"'{guard.name}' is a {type(tensor).__name__}, a tensor class with operators of its own, and the model was "
+                    "folded for plain tensors: pass tensor.as_subclass(torch.Tensor)"
+                )
             if tensor.dtype != guard.dtype:
                 raise GuardError(
                     f"'{guard.name}' is {tensor.dtype}, the model was folded for {guard.dtype}: "
@@ -101,6 +106,19 @@ class Guards:
                 f"shapes {sizes} do not meet a condition of the captured code: {words}. "
                 "The original model may take another path there: fold again for this shape"
             )
+
+
+def _function(kind: type[torch.Tensor]) -> object:
+    return getattr(kind.__torch_function__, "__func__", kind.__torch_function__)
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether operators do on it what they do on any tensor; fake tensors count as plain here."""
+    kind = type(tensor)
+    if kind in (torch.Tensor, torch.nn.Parameter) or "torch._subclasses" in kind.__module__:
+        return True
+    usual = (_function(torch.Tensor), torch._C._disabled_torch_function_impl)
+    return _function(kind) in usual and kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__
 
 
 def holds(condition: str, sizes: Sequence[tuple[int, ...]]) -> bool:

@@ -87,6 +87,10 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     if work > MAX_WORK:
         return SiteEvidence("tested", "too large for an oracle of its own")
     generator = torch.Generator().manual_seed(here.node.index)
+    try:
+        pair.original(torch.zeros(shape), torch.zeros(_ints(here.weight.shape)), None)
+    except RuntimeError:  # parameters that torch accepts for an empty batch alone
+        return SiteEvidence("tested", "the operator does not run at the sizes of an oracle")
     level, how = "bounded", ["rounding bound"]
     fan_in = math.prod(_ints(here.weight.shape)) // (1 if here.transposed else _ints(here.weight.shape)[0])
     if 9 * fan_in + 3 < EXACT_SUM:

@@ -1,4 +1,4 @@
-"""What the command line names: models by SPEC, inputs by sizes or a picture."""
+"""What the command line names: models by SPEC, and weights by file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,52 @@ import importlib.util
 import os
 import re
 import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from flatconv.errors import FlatconvError, InputError, MissingExtraError, RefusedError
+from flatconv.archives import check_archive, check_safetensors, open_regular
+from flatconv.errors import FlatconvError, InputError, RefusedError, first_line
+from flatconv.exporting import quiet
 
-MAX_ELEMENTS = 2**31
+PROGRAM = ".pt2"
+PICKLES = (".pt", ".pth")
+STATES = (".pt", ".pth", ".bin", ".ckpt")
+OTHERS = (".bin", ".ckpt", ".onnx", ".safetensors")
 
 
-def load_model(spec: str) -> nn.Module:
-    """Build the model that a SPEC names: ``package.module:factory`` or ``path/to/file.py:factory``, in eval mode.
+def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.Module:
+    """Build the model that a SPEC names, in eval mode.
 
-    The factory is called without arguments and returns a module. It is Python code and is run.
+    ``package.module:factory`` or ``path/to/file.py:factory``: the factory is called without arguments and returns a module.
+    It is Python code and is run. ``model.pt2``: an exported program. ``model.pt``: a module written by torch.save. Both
+    kinds of file can hold code that runs while they are opened, so they are opened only if ``trust`` is set.
+
+    Args:
+        spec: as above.
+        trust: open files that can run code.
+        state: a file of weights for the model: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin``, ``.ckpt`` with ``trust``.
 
     Raises:
-        InputError: there is no such module, file or factory, it fails, or what it returns is no module.
+        InputError: there is no such module, file or factory, it fails, or what it makes is no module; or the weights do
+            not fit.
+        RefusedError: it is TorchScript.
     """
+    path = Path(spec)
+    if path.suffix == PROGRAM or path.suffix in PICKLES:
+        model = _from_archive(path, trust)
+    else:
+        model = _from_code(spec)
+    if state is not None:
+        load_state(model, state, trust)
+    return model
+
+
+def _from_code(spec: str) -> nn.Module:
     place, colon, factory = spec.rpartition(":")
     if not colon or not place or not factory:
         _explain_file(spec)
@@ -33,44 +60,184 @@ def load_model(spec: str) -> nn.Module:
     if place in ("diffusers", "transformers"):
         raise InputError(f"'{place}:FOLDER' is not supported yet: write a factory that loads the folder and name that")
     module = _from_file(place) if place.endswith(".py") or "/" in place or os.sep in place else _from_package(place)
-    found = getattr(module, factory, None)
-    if found is None:
-        has = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise InputError(f"'{place}' has no '{factory}'; it has {', '.join(has[:12]) or 'nothing that can be called'}")
     try:
+        found = getattr(module, factory, None)
+        if found is None:
+            has = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise InputError(
+                f"'{place}' has no '{factory}'; it has {', '.join(has[:12]) or 'nothing that can be called'}"
+            )
         model = found if isinstance(found, nn.Module) else found()
+        return _in_eval_mode(model, spec)
     except FlatconvError:
         raise
-    except Exception as e:
-        raise InputError(f"'{spec}' failed while it built the model: {type(e).__name__}: {_line(e)}") from e
+    except (Exception, SystemExit) as e:
+        raise InputError(f"'{spec}' failed while it built the model: {type(e).__name__}: {first_line(e)}") from e
+
+
+def _in_eval_mode(model: Any, spec: str) -> nn.Module:
     if isinstance(model, torch.jit.ScriptModule):
         raise RefusedError(
             f"'{spec}' made a TorchScript module, whose code torch.export cannot read: build the model from its Python source"
         )
     if not isinstance(model, nn.Module):
-        raise InputError(f"'{spec}' made a {type(model).__name__}, and a torch.nn.Module is needed")
+        weights = "; a file of weights is given as --state FILE, beside a factory" if isinstance(model, Mapping) else ""
+        raise InputError(f"'{spec}' made a {type(model).__name__}, and a torch.nn.Module is needed{weights}")
     return model.eval()
+
+
+def _from_archive(path: Path, trust: bool) -> nn.Module:
+    """A model out of a file that is one."""
+    exported = path.suffix == PROGRAM
+    what = "torch.export.load unpickles parts of it" if exported else "torch.load unpickles it"
+    with open_regular(path) as file:
+        if not trust:
+            raise InputError(
+                f"'{path}' is not opened: {what}, and a pickle can run any code as you. If you made the file, or trust "
+                "whoever did, say --trust; otherwise name a factory that builds the model, package.module:factory, "
+                "and give the weights as --state FILE.safetensors"
+            )
+        names = check_archive(file, str(path))
+        program = any(n.startswith("models/") or "exported_program" in n for n in names)
+        if program is not exported or not (program or "data.pkl" in names):
+            holds = (
+                "an exported program: name it .pt2" if program else "no exported program" if exported else "no pickle"
+            )
+            raise InputError(f"'{path}' holds {holds}")
+        file.seek(0)
+        _find_modules_here()
+        try:
+            with warnings.catch_warnings(), quiet():
+                warnings.simplefilter("ignore")
+                if not exported:
+                    return _in_eval_mode(torch.load(file, map_location="cpu", weights_only=False), str(path))
+                model = torch.export.load(file).module()
+        except FlatconvError:
+            raise
+        except (Exception, SystemExit) as e:
+            raise InputError(f"'{path}' cannot be loaded: {type(e).__name__}: {first_line(e)}") from e
+    # The mode is part of an exported program: it has no other, and refuses eval(). Only the flags are set.
+    for module in model.modules():
+        module.__dict__["training"] = False
+    return model
+
+
+def load_state(model: nn.Module, path: str, trust: bool = False) -> None:
+    """Put the weights in a file into a model. Every name must be in both, with the same shape.
+
+    Raises:
+        InputError: the file is not to be opened, is damaged, or does not fit the model.
+    """
+    suffix = Path(path).suffix
+    if suffix != ".safetensors" and suffix not in STATES:
+        raise InputError(
+            f"--state '{path}': weights are read from .safetensors, or with --trust from {', '.join(STATES)}"
+        )
+    with open_regular(path) as file:
+        if suffix == ".safetensors":
+            check_safetensors(file, path)
+        elif not trust:
+            raise InputError(
+                f"'{path}' is not opened: it is a pickle, which can run any code as you. Convert it to .safetensors where "
+                "you trust it, or say --trust if you made it, or trust whoever did"
+            )
+        else:
+            check_archive(file, path)
+            file.seek(0)
+        try:
+            state = _read_state(file, path)
+        except Exception as e:
+            raise InputError(f"'{path}' cannot be loaded: {type(e).__name__}: {first_line(e)}") from e
+    _check_state(model, state, path)
+    try:
+        # Weights that are on no device yet are taken as they are; all others are copied into.
+        meta = any(t.is_meta for t in model.state_dict().values() if isinstance(t, torch.Tensor))
+        model.load_state_dict(state, strict=False, assign=meta)
+    except Exception as e:
+        raise InputError(f"the model does not take the weights in '{path}': {type(e).__name__}: {first_line(e)}") from e
+
+
+def _read_state(file: Any, path: str) -> Any:
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    inner = state.get("state_dict") if isinstance(state, Mapping) else None
+    return inner if isinstance(inner, Mapping) else state
+
+
+def _check_state(model: nn.Module, state: Any, path: str) -> None:
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise InputError(f"'{path}' holds a {type(state).__name__} and not tensors by name: save model.state_dict()")
+    own = model.state_dict(keep_vars=True)
+    given = {id(own[n]) for n in state if n in own}
+    # A weight under two names is often written once.
+    missing = [n for n, t in own.items() if n not in state and id(t) not in given]
+    unexpected = [n for n in state if n not in own]
+    unlike = [n for n, t in own.items() if n in state and not _alike(t, state[n])]
+    wrong = []
+    if missing:
+        wrong.append(f"{len(missing)} missing ({_few(missing)})")
+    if unexpected:
+        wrong.append(f"{len(unexpected)} that the model does not have ({_few(unexpected)})")
+    if unlike:
+        told = _few(f"{n} is {_form(state[n])}, not {_form(own[n])}" for n in unlike)
+        wrong.append(f"{len(unlike)} of another shape or kind ({told})")
+    if wrong:
+        raise InputError(
+            f"the weights in '{path}' do not fit {type(model).__name__}, which has {len(own)}: {'; '.join(wrong)}"
+        )
+
+
+def _alike(own: Any, given: torch.Tensor) -> bool:
+    if not isinstance(own, torch.Tensor) or given.layout != torch.strided or given.is_quantized:
+        return False
+    if nn.parameter.is_lazy(own):
+        return True
+    kinds = [(t.is_floating_point(), t.is_complex()) for t in (own, given)]
+    return own.shape == given.shape and kinds[0] == kinds[1]
+
+
+def _form(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {'×'.join(map(str, value.shape)) or 'of one number'}"
+
+
+def _few(names: Iterable[str], count: int = 5) -> str:
+    listed = [n if len(n) <= 120 else f"{n[:60]}…{n[-59:]}" for n in names]
+    return ", ".join(listed[:count]) + (", …" if len(listed) > count else "")
 
 
 def _explain_file(spec: str) -> None:
     path = Path(spec)
-    if path.suffix == ".py" and path.exists():
+    try:
+        there = bool(spec) and path.exists()
+    except (OSError, ValueError):
+        there = False
+    if path.suffix == ".py" and there:
         raise InputError(f"'{spec}' is a file: name the function in it that builds the model, {spec}:factory")
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pt2", ".onnx", ".safetensors"):
-        state = "is not loaded by flatconv" if path.exists() else "does not exist"
+    if path.suffix in OTHERS:
         raise InputError(
-            f"'{spec}' {state}; a file of weights is not a model, and a pickle can run any code: "
-            "name a factory that builds the model and loads the weights, package.module:factory"
+            f"'{spec}' {'holds weights and no model' if there else 'does not exist'}: name a factory that builds the model, "
+            "package.module:factory, and give the weights as --state FILE.safetensors"
         )
-    if path.exists():
+    if there:
         raise InputError(
             f"'{spec}' is no model that flatconv can read: write package.module:factory or path/to/file.py:factory"
         )
 
 
-def _from_package(name: str) -> Any:
+def _find_modules_here() -> None:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as python -m does, so that a module beside the user is found
+
+
+def _from_package(name: str) -> Any:
+    _find_modules_here()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as e:
@@ -81,14 +248,13 @@ def _from_package(name: str) -> Any:
         raise InputError(f"'{name}' needs the package '{e.name}', which is not installed") from e
     except FlatconvError:
         raise
-    except Exception as e:
-        raise InputError(f"'{name}' failed while it was imported: {type(e).__name__}: {_line(e)}") from e
+    except (Exception, SystemExit) as e:
+        raise InputError(f"'{name}' failed while it was imported: {type(e).__name__}: {first_line(e)}") from e
 
 
 def _from_file(place: str) -> Any:
     path = Path(place)
-    if not path.is_file():
-        raise InputError(f"there is no file '{place}'")
+    open_regular(path).close()
     name = re.sub(r"\W", "_", path.stem)
     spec = importlib.util.spec_from_file_location(f"flatconv_user_{name}", path)
     if spec is None or spec.loader is None:
@@ -97,75 +263,8 @@ def _from_file(place: str) -> Any:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as e:
-        raise InputError(f"'{place}' failed while it was run: {type(e).__name__}: {_line(e)}") from e
+    except FlatconvError:
+        raise
+    except (Exception, SystemExit) as e:
+        raise InputError(f"'{place}' failed while it was run: {type(e).__name__}: {first_line(e)}") from e
     return module
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else "no message"
-
-
-def parse_input(text: str, generator: torch.Generator) -> tuple[str | None, torch.Tensor]:
-    """Random values for ``[name=]1x3x1x256x256[:dtype]``.
-
-    Raises:
-        InputError: the text is not of that form.
-    """
-    form = re.fullmatch(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[x×*]\d+)*)(?::(?P<dtype>\w+))?", text.strip())
-    if form is None:
-        raise InputError(f"--input '{text}' is no size: write it as 1x3x1x256x256, name=1x3x1x256x256 or 1x77:int64")
-    sizes = [int(s) for s in re.split(r"[x×*]", form["sizes"])]
-    elements = 1
-    for s in sizes:
-        elements *= s
-    if elements > MAX_ELEMENTS:
-        raise InputError(
-            f"--input '{text}' has {elements:,} elements, more than the {MAX_ELEMENTS:,} that are supported"
-        )
-    dtype = getattr(torch, form["dtype"] or "float32", None)
-    if not isinstance(dtype, torch.dtype):
-        raise InputError(
-            f"--input '{text}': torch has no dtype '{form['dtype']}'; float32, float16, bfloat16 and int64 are usual"
-        )
-    if dtype.is_floating_point:
-        return form["name"], torch.randn(sizes, generator=generator).to(dtype)
-    return form["name"], torch.zeros(sizes, dtype=dtype)
-
-
-def read_image(path: str) -> torch.Tensor:
-    """A picture as (1, 3, 1, height, width) in [−1, 1].
-
-    Raises:
-        InputError: there is no such file, or it is no picture.
-        MissingExtraError: pillow is not installed.
-    """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as e:
-        raise MissingExtraError("pillow", "images", "--image") from e
-    import numpy as np
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    except FileNotFoundError as e:
-        raise InputError(f"there is no file '{path}'") from e
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as e:
-        raise InputError(f"'{path}' cannot be read as a picture: {_line(e)}") from e
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None] / 127.5 - 1
-
-
-def as_picture(value: Any) -> Any:
-    """A result as an RGB picture, if it is one: (1, 3, [1,] height, width) in [−1, 1]. None otherwise."""
-    from PIL import Image
-
-    if not isinstance(value, torch.Tensor) or value.dim() not in (4, 5) or value.shape[:2] != (1, 3):
-        return None
-    if value.dim() == 5:
-        if value.shape[2] != 1:
-            return None
-        value = value[:, :, 0]
-    pixels = ((value[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())

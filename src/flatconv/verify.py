@@ -19,10 +19,11 @@ from flatconv.audit import site_names
 from flatconv.capture import Capture
 from flatconv.errors import GuardError, VerificationError, first_line
 from flatconv.interpret import REAL, evaluate, run_graph, widen
-from flatconv.lower import Lowered
+from flatconv.lower import Lowered, Weights
 from flatconv.module import Folded
 from flatconv.oracle import SiteEvidence, site_evidence
 from flatconv.program import concrete
+from flatconv.soundness import check_refusals, check_results, check_state
 from flatconv.tracing import check_runs
 
 FLOAT64_LIMIT = 1e-10
@@ -70,8 +71,10 @@ class Evidence:
         return max((r.float64_error for r in self.runs), default=None)
 
 
-def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Folded) -> Evidence:
-    """Check every rewritten site, then the whole model.
+def verify_all(
+    captured: Capture, analysis: Analysis, lowered: Lowered, flat: Folded, weights: Weights = "folded"
+) -> Evidence:
+    """Check every rewritten site, the weights and the guards, then the whole model.
 
     Raises:
         VerificationError: some check failed.
@@ -80,13 +83,15 @@ def verify_all(captured: Capture, analysis: Analysis, lowered: Lowered, flat: Fo
     sites = {}
     for node, here in analysis.sites.items():
         if here.applied:
-            weights = captured.program.weights
-            weight = evaluate(here.weight, weights) if here.weight in captured.program.constant else None
+            held = captured.program.weights
+            weight = evaluate(here.weight, held) if here.weight in captured.program.constant else None
             sites[names[node]] = site_evidence(here, analysis.facts, weight, names[node])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         wide = {
             c.name: c.make(evaluate(c.source, captured.program.weights, wide=True)) for c in lowered.constants.values()
         }
+        check_state(captured, lowered, flat, wide, weights == "shared")
+        check_refusals(captured, flat)
         runs = []
         for i, tensors in enumerate(_trials(captured)):
             try:
@@ -141,6 +146,7 @@ def compare(
     args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     own = type(captured.outputs)().record(flat(*args, **kwargs))
     shapes = _shapes(tensors)
+    check_results(captured, flat, original, own)
     for i, (a, b) in enumerate(zip(original, own, strict=True)):
         if a.shape != b.shape or a.dtype != b.dtype:
             raise VerificationError(
@@ -239,9 +245,7 @@ def _trials(captured: Capture) -> list[list[torch.Tensor]]:
     example = captured.example
     few = sum(math.prod(concrete(o.shape or (), sizes_of(captured))) for o in captured.program.outputs) < FEW
     shapes = [[tuple(t.shape) for t in example]] * (5 if few else 1)
-    other = _other_sizes(captured)
-    if other is not None:
-        shapes.append(other)
+    shapes += _other_sizes(captured)
     trials = [list(example)]
     for wanted in shapes:
         trial = [_random_like(t, s, generator) for t, s in zip(example, wanted, strict=True)]
@@ -268,26 +272,32 @@ def _random_like(tensor: torch.Tensor, shape: tuple[int, ...], generator: torch.
     return flat[picks.to(flat.device)]
 
 
-def _other_sizes(captured: Capture) -> list[tuple[int, ...]] | None:
-    """Shapes that differ from the example in every free size, as small as the guards and the model accept."""
-    guards = captured.guards.inputs
-    if all(s is not None for g in guards for s in g.shape):
-        return None
-    for batch, height, width in (
-        (3, 0.5, 0.75),
-        (3, 0.5, 1.0),
-        (3, 1.0, 0.5),
-        (3, 2.0, 1.0),
-        (3, 1.0, 1.0),
-        (2, 1.0, 1.0),
-    ):
+SMALLER = ((3, 0.5, 0.75), (3, 0.5, 1.0), (3, 1.0, 0.5), (3, 1.0, 1.0), (2, 1.0, 1.0))
+LARGER = ((0, 1.25, 1.5), (0, 1.5, 1.25), (0, 2.0, 1.5), (0, 2.0, 1.0), (0, 1.0, 2.0))
+"""Batch (0: as in the example), and factors of height and width, in the order in which they are tried."""
+LARGE = 2**22
+"""Elements of an input above which nothing larger is tried."""
+
+
+def _other_sizes(captured: Capture) -> list[list[tuple[int, ...]]]:
+    """A smaller and a larger size than the example's in every free axis, such as guards and model accept."""
+    if all(s is not None for g in captured.guards.inputs for s in g.shape):
+        return []
+    small = sum(t.numel() for t in captured.example) <= LARGE
+    found = [_accepted(captured, SMALLER), _accepted(captured, LARGER) if small else None]
+    return [f for f in found if f is not None]
+
+
+def _accepted(captured: Capture, tried: Sequence[tuple[int, float, float]]) -> list[tuple[int, ...]] | None:
+    """The first of the sizes that the guards let through and the model takes."""
+    for batch, height, width in tried:
         shapes = []
-        for guard, tensor in zip(guards, captured.example, strict=True):
+        for guard, tensor in zip(captured.guards.inputs, captured.example, strict=True):
             shape = list(tensor.shape)
             for a, size in enumerate(guard.shape):
                 if size is None:
                     factor = {tensor.dim() - 2: height, tensor.dim() - 1: width}.get(a) if a else None
-                    shape[a] = batch if factor is None else max(int(shape[a] * factor), 1)
+                    shape[a] = (batch or shape[a]) if factor is None else max(int(shape[a] * factor), 1)
             shapes.append(tuple(shape))
         if shapes == [tuple(t.shape) for t in captured.example]:
             continue

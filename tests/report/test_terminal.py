@@ -17,7 +17,7 @@ def flat():
     net = nn.Sequential()
     net.add_module("causal", nn.Conv3d(1, 2, 3, padding=(0, 1, 1)))
     net.add_module("repeat", nn.Conv3d(2, 2, 3, padding=1, padding_mode="replicate"))
-    net.add_module("hostile\x1b[31m name", nn.Conv3d(2, 1, 1))
+    net.add_module("last", nn.Conv3d(2, 1, 1))
 
     class Net(nn.Module):
         def __init__(self):
@@ -57,10 +57,60 @@ def test_the_tables_say_what_was_done(flat):
     assert "Net.forward on x 1×1×1×8×9" in audit
 
 
-def test_names_cannot_steer_the_terminal(flat):
-    for text in (str(flat.report), str(flat.report.audit)):
-        assert "\x1b" not in text
-        assert "\\x1b[31m" in text.replace("\n", "")
+HOSTILE = "\x1b[31m\u202e\x9b2J\r\n[red]:dog:[/blue]\ud800\u2028"
+
+
+@pytest.fixture
+def hostile(flat):
+    """A report in which every word that can come from a model is hostile."""
+    audit = flat.report.audit
+    site = dataclasses.replace(audit.sites[0], name=HOSTILE, op=HOSTILE, reason=HOSTILE)
+    audit = dataclasses.replace(
+        audit,
+        model=HOSTILE,
+        method=HOSTILE,
+        inputs=((HOSTILE, (1, 2)),),
+        sites=(site,),
+        unused_parameters=(HOSTILE,),
+        unknown={HOSTILE: (HOSTILE,)},
+        notes=(HOSTILE,),
+    )
+    done = dataclasses.replace(flat.report.sites[0], audit=site, becomes=HOSTILE)
+    left = dataclasses.replace(done, rule=(), refusal=(HOSTILE,))
+    return dataclasses.replace(
+        flat.report,
+        audit=audit,
+        sites=(done, left),
+        free=(HOSTILE,),
+        assumptions=(HOSTILE,),
+        unused_parameters=(HOSTILE,),
+    )
+
+
+def test_names_cannot_steer_the_terminal(hostile):
+    for text in (str(hostile), str(hostile.audit)):
+        assert text.replace("\n", "").isprintable()
+        flowing = "".join(text.split())
+        assert "\\x1b[31m" in flowing
+        assert ":dog:" in flowing  # neither markup nor a picture sign is made of it
+
+
+def test_hostile_names_are_valid_json_and_come_back(hostile):
+    for text in (hostile.to_json(), hostile.audit.to_json()):
+        assert text.replace("\n", "").isprintable()
+        text.encode()
+    assert json.loads(hostile.to_json())["unused_parameters"] == [HOSTILE]
+    assert json.loads(hostile.audit.to_json())["sites"][0]["name"] == HOSTILE
+
+
+def test_very_long_names_are_cut_in_tables_and_whole_in_json(flat):
+    name = "a" * 3000 + ".end"
+    audit = dataclasses.replace(flat.report.audit, sites=(dataclasses.replace(flat.report.audit.sites[0], name=name),))
+    shown = "".join(str(audit).split())
+    assert "…" in shown
+    assert ".end" in shown
+    assert "a" * 200 not in shown
+    assert name in audit.to_json()
 
 
 def test_narrow_terminals_get_fewer_columns(flat):

@@ -26,6 +26,7 @@ ROOMS: tuple[Operator, ...] = (
     pick.Slice(),
     pick.Select(),
     pick.Piece(),
+    pick.Interleave(),
     pick.Reorder(),
     pick.Index(),
     shape.Reshape(),

@@ -8,7 +8,8 @@ import torch
 from torch import fx
 
 from flatconv.facts import ZERO, Slices
-from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator, wrap
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator, slice_kind, wrap
+from flatconv.ops.pick import picked
 from flatconv.program import Node
 
 aten = torch.ops.aten
@@ -101,10 +102,26 @@ class Stack(Operator):
         axis = wrap(node.args["dim"], node.rank)
         found = list(super().facts(node, facts))
         parts: list[Node] = node.args["tensors"]
-        if len(set(parts)) < len(parts):
-            ids = tuple(facts.numbering.number(("whole", p.index)) for p in parts)
-            found[axis] = Slices(ids, f"one tensor stacked on itself in {node.where}")
+        taken = [self._slice(p, node, axis, facts) for p in parts]
+        if len(set(parts)) < len(parts) or any(t is not None for t in taken):
+            ids = tuple(
+                facts.numbering.number(("whole", p.index)) if t is None else t
+                for p, t in zip(parts, taken, strict=True)
+            )
+            run = ids == tuple(range(ids[0], ids[0] + len(ids)))
+            equal = len(set(ids)) < len(ids) or ZERO in ids
+            found[axis] = Slices(range(ids[0], ids[-1] + 1) if run and not equal else ids, f"stacked in {node.where}")
         return tuple(found)
+
+    def _slice(self, part: Node, node: Node, axis: int, facts: Facts) -> int | None:
+        """The number of the very slice that a part was picked from a tensor as, so that frames taken apart meet again."""
+        if any(s is not None and s.all_zero for s in facts.of[part]):
+            return ZERO
+        source, at, position = picked(part) or (None, 0, 0)
+        if source is None or at != axis or slice_kind(source, axis) != slice_kind(node, axis):
+            return None
+        known = facts.along(source, axis)
+        return None if known is None else known[position]
 
     def twin(self, node: Node, drop: Axes, facts: Facts) -> Axes:
         axis = wrap(node.args["dim"], node.rank)

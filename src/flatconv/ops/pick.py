@@ -210,6 +210,35 @@ class Piece(Pick):
         return low.call(aten.slice.Tensor, given, axis, positions[0], positions[-1] + 1)
 
 
+def picked(node: Node) -> tuple[Node, int, int] | None:
+    """(tensor, axis, position) of the slice that a node is, if it is one slice of another tensor and nothing else."""
+    for room in (Select(), Piece()):
+        if room.accepts(node) and not room.keeps_axis(node):
+            positions = room.positions(node)
+            return None if positions is None else (room.source(node), room.axis(node), positions[0])
+    return None
+
+
+class Interleave(Pick):
+    """``y[i] = x[i // n]``: every slice n times, one after the other."""
+
+    names = ("repeat_interleave",)
+
+    def accepts(self, node: Node) -> bool:
+        sized = isinstance(node.args.get("repeats"), int) and node.args.get("dim") is not None
+        return node.op == "aten.repeat_interleave.self_int" and sized and node.rank > 0
+
+    def axis(self, node: Node) -> int:
+        return wrap(node.args["dim"], node.rank)
+
+    def positions(self, node: Node) -> list[int] | None:
+        size, count = (self.source(node).shape or ())[self.axis(node)], node.args["repeats"]
+        return [i // count for i in range(size * count)] if isinstance(size, int) else None
+
+    def again(self, node: Node, low: Lowering, given: fx.Node, axis: int) -> fx.Node:
+        return low.call(aten.repeat_interleave.self_int, given, node.args["repeats"], axis)
+
+
 class Reorder(Pick):
     """The slices of one axis in another order."""
 

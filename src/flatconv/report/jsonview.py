@@ -8,8 +8,10 @@ from typing import Any
 
 
 def dumps(value: Any) -> str:
-    """JSON with two spaces, NaN and infinities as words."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    """JSON with two spaces, NaN and infinities as words, and no character in it that a terminal would obey."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    # Only names can hold such characters, and inside a string JSON writes any of them as an escape.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1].replace("\x7f", "\\u007f") for c in text)
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -13,16 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from flatconv.audit import Audit, SiteAudit
+from flatconv.errors import plain
 from flatconv.report.fold import FoldReport
 
 LIVE, DEAD, MERGED = "■", "·", "∪"
 WIDE = 120
 PIPE = 150
+LONG = 100
+SENTENCE = 600
+FEW = 8
 
 
-def clean(text: str) -> str:
-    """Names come from models: control characters, which a terminal would obey, are shown and not sent."""
-    return "".join(c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in text)
+def short(name: str, longest: int = LONG) -> str:
+    """A name for a table: nothing in it that a terminal would obey, and the middle left out if it is very long."""
+    text = plain(name)
+    return text if len(text) <= longest else f"{text[: longest // 2 - 1]}…{text[-longest // 2 :]}"
 
 
 def count(number: float) -> str:
@@ -70,8 +74,9 @@ def render_fold(report: FoldReport) -> str:
 def audit_view(audit: Audit, width: int = WIDE) -> RenderableType:
     """Table of the sites, totals, and what was not understood. Narrow terminals get fewer columns."""
     wide = width >= WIDE
-    inputs = ", ".join(f"{clean(n)} {size(s)}" for n, s in audit.inputs)
-    table = _table(f"{clean(audit.model)}.{audit.method} on {inputs}")
+    inputs = ", ".join(f"{short(n)} {size(s)}" for n, s in audit.inputs[:FEW])
+    more = f" and {len(audit.inputs) - FEW} more" if len(audit.inputs) > FEW else ""
+    table = _table(f"{short(audit.model)}.{short(audit.method)} on {inputs}{more}")
     table.add_column("site", overflow="fold")
     if wide:
         table.add_column("operator", no_wrap=True)
@@ -86,7 +91,9 @@ def audit_view(audit: Audit, width: int = WIDE) -> RenderableType:
         known = [site.op] if wide else []
         shape = [size(site.input_shape)] if wide else []
         numbers = [taps(site), count(site.macs), share(site.useful_macs, site.macs)]
-        table.add_row(Text(clean(site.name)), *known, size(site.kernel), *shape, *numbers, Text(clean(site.reason)))
+        table.add_row(
+            *_cells(short(site.name), *known, size(site.kernel), *shape, *numbers, short(site.reason, SENTENCE))
+        )
     return Group(table, *_notes([*_totals(audit), *_remarks(audit)]))
 
 
@@ -102,10 +109,10 @@ def fold_view(report: FoldReport) -> RenderableType:
         done = ", ".join(site.rule)
         evidence = site.evidence
         known = "not verified" if evidence is None else f"{evidence.level} ({evidence.how})"
-        table.add_row(
-            Text(clean(site.audit.name)), site.audit.op, site.becomes if done else "unchanged", taps(site.audit),
-            Text(done or "; ".join(map(clean, site.refusal)) or "nothing to leave out"), known if done else "",
-        )  # fmt: skip
+        table.add_row(*_cells(
+            short(site.audit.name), site.audit.op, site.becomes if done else "unchanged", taps(site.audit),
+            done or short("; ".join(site.refusal), SENTENCE) or "nothing to leave out", known if done else "",
+        ))  # fmt: skip
     return Group(table, *_notes([*_totals(report.audit), *_evidence(report), *_remarks(report.audit)]))
 
 
@@ -122,7 +129,7 @@ def _totals(audit: Audit) -> list[str]:
             f"Taps along depth: {LIVE} live, {DEAD} dead (meets only zeros), {MERGED} merged (meets the same slice)."
         )
     if unused:
-        few = ", ".join(clean(n) for n in audit.unused_parameters[:4])
+        few = ", ".join(short(n) for n in audit.unused_parameters[:4])
         lines.append(f"{unused} parameters are never read on this input: {few}{', …' if unused > 4 else ''}.")
     return lines
 
@@ -142,25 +149,30 @@ def _evidence(report: FoldReport) -> list[str]:
         )
     else:
         lines.append("Evidence: none, verification was switched off.")
-    lines.append(f"Sizes that may change from call to call: {', '.join(map(clean, report.free)) or 'none'}.")
-    lines.extend(f"Assumed: {clean(a)}." for a in report.assumptions)
+    lines.append(f"Sizes that may change from call to call: {', '.join(map(short, report.free)) or 'none'}.")
+    lines.extend(f"Assumed: {a}." for a in report.assumptions)
     return lines
 
 
 def _remarks(audit: Audit) -> list[str]:
     lines = [
-        f"Unknown operator {clean(op)} in {', '.join(clean(w) for w in where[:3])}: left as it is, nothing is assumed of it."
+        f"Unknown operator {short(op)} in {', '.join(short(w) for w in where[:3])}: left as it is, nothing is assumed of it."
         for op, where in audit.unknown.items()
     ]
-    return lines + [clean(note[0].upper() + note[1:]) + "." for note in audit.notes]
+    return lines + [note[0].upper() + note[1:] + "." for note in audit.notes]
+
+
+def _cells(*texts: str) -> list[Text]:
+    """Text and not markup, so that a bracket in a name is a bracket."""
+    return [Text(plain(t)) for t in texts]
 
 
 def _notes(lines: Iterable[str]) -> list[Text]:
-    return [Text(line) for line in lines]
+    return _cells(*lines)
 
 
 def _table(title: str) -> Table:
-    return Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, expand=False)
+    return Table(title=Text(plain(title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, expand=False)
 
 
 def _text(view: RenderableType) -> str:

@@ -1,0 +1,1 @@
+"""The corpus of small models, by what they are made of."""

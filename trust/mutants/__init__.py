@@ -1,0 +1,15 @@
+"""The mutants, by what they are mutants of."""
+
+from trust.mutant import Mutant
+from trust.mutants import conv, programs, rooms, rules, slices
+
+MUTANTS: tuple[Mutant, ...] = (
+    *conv.MUTANTS,
+    *rules.MUTANTS,
+    *rooms.MUTANTS,
+    *slices.MUTANTS,
+    *programs.MUTANTS,
+)
+"""All of them."""
+
+__all__ = ["MUTANTS", "Mutant"]
