@@ -85,6 +85,10 @@ def _scaled_down() -> tuple[nn.Module, Args]:
     return conv, (torch.randn(2, 2, 1, 5, 7),)
 
 
+def _pooled() -> tuple[nn.Module, Args]:
+    return nn.Sequential(c3(2, 3, 3, padding=1), nn.AdaptiveAvgPool3d(1)), (torch.randn(2, 2, 1, 6, 7),)
+
+
 def _height() -> tuple[nn.Module, Args]:
     return Flow(lambda s, t: s.conv(t) + 1.0, conv=c3(2, 3, 3, padding=1)), (torch.randn(2, 2, 1, 6, 8),)
 
@@ -138,12 +142,22 @@ def _lowered(change: Callable[[Any], Any]) -> Callable[[Any], Iterator[Any]]:
 
 
 def _constants(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Iterator[Any]]:
+    """Other weights everywhere, where the check of the weights alone would not stop them."""
+
     def changed(lowered: Any) -> Any:
         for key, c in list(lowered.constants.items()):
             lowered.constants[key] = replace(c, make=lambda w, make=c.make: change(make(w)))
         return lowered
 
-    return _lowered(changed)
+    def patches(modules: Any) -> Iterator[Any]:
+        yield _unchecked(modules)
+        yield from _lowered(changed)(modules)
+
+    return patches
+
+
+def _unchecked(modules: Any) -> Any:
+    return mock.patch.object(modules["verify"], "check_state", return_value=None)
 
 
 def _one_number(value: torch.Tensor) -> torch.Tensor:
@@ -164,10 +178,12 @@ def _result(change: Callable[[Any, Any], Any]) -> Callable[[Any], Iterator[Any]]
     return _lowered(changed)
 
 
-def _state(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], Iterator[Any]]:
+def _state(change: Callable[[torch.Tensor], torch.Tensor], checked: bool) -> Callable[[Any], Iterator[Any]]:
     """Other weights in the folded module than were checked in float64."""
 
     def patches(modules: Any) -> Iterator[Any]:
+        if not checked:
+            yield _unchecked(modules)
         right = modules["fold"]._state
 
         def wrong(*given: Any, **named: Any) -> Any:
@@ -176,6 +192,14 @@ def _state(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Any], It
         yield mock.patch.object(modules["fold"], "_state", wrong)
 
     return patches
+
+
+def _bfloat16(weight: torch.Tensor) -> torch.Tensor:
+    return weight.bfloat16().to(weight.dtype)
+
+
+def _no_guards(modules: Any) -> Iterator[Any]:
+    yield mock.patch.object(modules["guards"].Guards, "check", return_value=None)
 
 
 def _other_capture(modules: Any) -> Iterator[Any]:
@@ -221,6 +245,8 @@ ALARMS: tuple[Alarm, ...] = (
         _result(lambda g, n: g.call_function(aten.narrow.default, (n, 3, 0, 6))),
         "auto",
     ),
-    Alarm("weights in bfloat16", "against float64 in its own type", _two, _state(lambda w: w.bfloat16().to(w.dtype))),
+    Alarm("weights in bfloat16", "against float64 in its own type", _two, _state(_bfloat16, checked=False)),
+    Alarm("weights in bfloat16, looked at", "not the original's weight", _two, _state(_bfloat16, checked=True)),
+    Alarm("guards that let all through", "which it is not for", _pooled, _no_guards),
     Alarm("another model", "the captured graph is", _two, _other_capture),
 )

@@ -35,7 +35,8 @@ def header(module: str, argv: Sequence[str], settings: Mapping[str, Any], start:
         "command": " ".join(["python", "-m", module, *argv]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        # Results themselves, and what this run is writing, are no part of what was tested.
+        "dirty": bool(_git("status", "--porcelain", "--", "src", "trust", ":!trust/results")),
         "flatconv": metadata.version("flatconv"),
         "torch": torch.__version__,
         "python": platform.python_version(),

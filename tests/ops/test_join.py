@@ -155,6 +155,29 @@ def test_a_tensor_stacked_on_itself():
 
 
 @pytest.mark.parametrize(
+    ("function", "given", "expected"),
+    [
+        (lambda x: torch.stack(x.unbind(2), 2), "0aab", "0aab"),
+        (lambda x: torch.stack([x[:, :, 1], x[:, :, 0]], 2), "ab", "ab"),  # other slices, in another order
+        (lambda x: torch.cat([torch.stack([x[:, :, 1], x[:, :, 0]], 2), x], 2), "ab", "abba"),
+        (lambda x: torch.stack([x[:, :, 0], x[:, :, 0] * 2], 2), "ab", "ab"),
+        (lambda x: torch.stack([x[:, :, 0] * 0.5, x[:, :, 1]], 2), "0a", "0a"),
+        # Frames along another axis than they were taken from are no slices of the source.
+        (lambda x: torch.stack(x[:, :, :2].unbind(2), 3).movedim(3, 2), "aa", "ab"),
+    ],
+)
+def test_frames_taken_apart_and_stacked(function, given, expected):
+    assert h.found(function, given) == expected
+
+
+def test_zero_along_one_axis_is_zero_along_all():
+    zeros = lambda x: torch.cat([x[:, :, :1].transpose(2, 3), x[:, :, 1:2].transpose(2, 3)], 2)  # noqa: E731
+    assert h.found(zeros, "00a") == "0" * 10  # along what was the height
+    assert h.found(lambda x: (x[:, :, :1] * 2).transpose(2, 3), "0a") == "00000"
+    assert h.found(lambda x: (x[:, :, :1] + 1).transpose(2, 3), "0a") == "aaaaa"
+
+
+@pytest.mark.parametrize(
     ("op", "inside"),
     [
         (lambda x: torch.cat([x, x.relu()], 1)[:, :4], ["relu", "cat", "slice"]),

@@ -171,6 +171,10 @@ def test_between_convolutions(data):
         (lambda x: torch.cat(x.split(1, 2)[::-1], 2), "aab", "abb"),
         (lambda x: x[:, :, :, 1:], "0aab", "0aab"),
         (lambda x: x[:, 1], "a", None),
+        (lambda x: x.repeat_interleave(2, 2), "0ab", "00aabb"),
+        (lambda x: x.repeat_interleave(3, dim=-3), "ab", "aaabbb"),
+        (lambda x: x.repeat_interleave(2, 3), "0aab", "0aab"),
+        (lambda x: x.repeat_interleave(torch.tensor([1, 2]), 2, output_size=3), "aa", "abc"),
     ],
 )
 def test_found(function, given, expected):
@@ -198,6 +202,8 @@ def test_one_frame_taken_out_and_put_back():
         (lambda x: x.flip(3), ["flip"]),
         (lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), ["slice", "slice", "cat"]),
         (lambda x: torch.cat([x, x], 2)[:, :, 1:], []),
+        (lambda x: x.repeat_interleave(3, 2)[:, :, 1:2], []),
+        (lambda x: x.repeat_interleave(2, 3), ["repeat_interleave"]),
         (lambda x: torch.stack([f.relu() for f in x.unbind(2)], 2), ["relu"]),
     ],
 )

@@ -300,6 +300,20 @@ MUTANTS = (
         "compared at the example's size alone",
     ),
     verify(
+        "weights-unchecked",
+        "small-and-large",
+        '        check_state(captured, lowered, flat, wide, weights == "shared")\n',
+        "",
+        "stored weights are not held against the original's",
+    ),
+    verify(
+        "refusals-unchecked",
+        "example-only",
+        "        check_refusals(captured, flat)\n",
+        "",
+        "whether the guards hold is not tried",
+    ),
+    verify(
         "shapes-unchecked",
         "output",
         "if a.shape != b.shape or a.dtype != b.dtype:",
