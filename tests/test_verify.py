@@ -404,3 +404,41 @@ def test_a_pad_read_by_another_is_checked_too():
         filled(Net(forward, conv=nn.Conv3d(2, 2, 3)), dtype=torch.float32), (clip(),), dynamic=False
     ).report
     assert report.sites[0].evidence.level == "exact"
+
+
+def test_a_site_that_runs_for_an_empty_batch_alone_is_tested_and_no_more():
+    # torch takes this output padding only where there is nothing to compute.
+    model = filled(nn.ConvTranspose3d(1, 1, 1, output_padding=(0, 0, 1), bias=False))
+    flat = flatconv.fold(model, (torch.randn(0, 1, 1, 1, 1, dtype=torch.float64),))
+    assert {s.evidence.level for s in flat.report.sites if s.evidence} <= {"tested"}
+    assert flat(torch.randn(0, 1, 1, 1, 1, dtype=torch.float64)).shape == (0, 1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("options", [{"stride": (1, 2, 1), "padding": (1, 0, 0)}, {"padding": (1, 0, 0)}])
+def test_a_site_without_results(options):
+    # torch takes an empty result for some types and batches and refuses it for others.
+    model = filled(nn.ConvTranspose3d(1, 1, (2, 1, 1), bias=False, **options), dtype=torch.float32)
+    flat = flatconv.fold(model, (torch.randn(0, 1, 1, 1, 1),), dynamic=False, weights="shared")
+    assert flat(torch.randn(0, 1, 1, 1, 1)).numel() == 0
+
+
+@pytest.mark.parametrize(
+    "before", [lambda x: x.repeat(1, 1, 3, 1, 1), lambda x: F.pad(x, (0, 0, 0, 0, 1, 1), mode="circular")]
+)
+def test_impulses_in_equal_slices_are_sums_and_raise_no_false_alarm(before):
+    model = filled(Before(before, nn.ConvTranspose3d(1, 1, (4, 1, 1), bias=False)), dtype=torch.float32)
+    for seed in range(5):
+        filled(model, seed=seed, dtype=torch.float32)
+        flat = flatconv.fold(model, (torch.randn(2, 1, 1, 1, 3),))
+        assert "unit impulses" not in flat.report.sites[0].evidence.how
+
+
+@pytest.mark.parametrize("kernel", [(2, 1, 2), (1, 2, 2), (2, 3, 2)])
+def test_weights_merged_along_two_axes_are_rounded_once(kernel):
+    padding = tuple(k // 2 for k in kernel)
+    for seed in range(20):
+        conv = nn.Conv3d(1, 1, kernel, padding=padding, bias=False, padding_mode="replicate")
+        filled(conv, seed=seed, dtype=torch.float32)
+        flat = flatconv.fold(conv, (torch.randn(1, 1, 1, 1, 1),), dynamic=False)
+        (held,) = flat.state_dict().values()
+        assert torch.equal(held.reshape(()), conv.weight.detach().double().sum().float())

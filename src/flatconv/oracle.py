@@ -87,6 +87,9 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     if work > MAX_WORK:
         return SiteEvidence("tested", "too large for an oracle of its own")
     generator = torch.Generator().manual_seed(here.node.index)
+    if 0 in (here.node.shape or ())[-len(here.axes) :]:
+        # Whether torch accepts such a size depends on the type and the batch.
+        return SiteEvidence("tested", "the result has no elements")
     try:
         pair.original(torch.zeros(shape), torch.zeros(_ints(here.weight.shape)), None)
     except RuntimeError:  # parameters that torch accepts for an empty batch alone
@@ -108,7 +111,12 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
         return SiteEvidence(level, " and ".join(how) + "; the weight is computed at run time")
     w = weight.detach().to(device="cpu", dtype=torch.float32)
     merged = any(len(g) > 1 for a in here.axes for g in a.taps)
-    if not merged and _impulse_work(here, shape, w) < MAX_IMPULSE_WORK and bool(w.isfinite().all()):
+    if (
+        not merged
+        and not _repeats(here)
+        and _impulse_work(here, shape, w) < MAX_IMPULSE_WORK
+        and bool(w.isfinite().all())
+    ):
         x = _with_facts(_impulses(here, shape), here)
         blank = torch.zeros(_ints(here.bias.shape)) if here.bias is not None else None
         if not torch.equal(pair.original(x, w, blank), pair.folded(x, w, blank)):
@@ -213,6 +221,12 @@ def _with_facts(x: torch.Tensor, here: Site) -> torch.Tensor:
         keep = torch.tensor([i != 0 for i in ids], dtype=x.dtype)
         x = x * keep.reshape([-1 if a == plan.axis else 1 for a in range(x.dim())])
     return x
+
+
+def _repeats(here: Site) -> bool:
+    """Whether slices of the source are known to be equal: an impulse is then in several, and results are sums."""
+    known = [[i for i in p.ids if i != 0] for p in here.axes if p.ids is not None and not p.plain]
+    return any(len(set(ids)) < len(ids) for ids in known)
 
 
 def _impulse_work(here: Site, shape: tuple[int, ...], w: torch.Tensor) -> float:

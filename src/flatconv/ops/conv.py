@@ -306,26 +306,26 @@ def reduce_weight(weight: Any, here: Site, dtype: torch.dtype, call: Call) -> An
         dtype: of the weight.
         call: runs an ATen operator on tensors, or adds it to a graph.
     """
+    # Added in a wider type and rounded once, so that the sum is as good as the weights themselves.
+    added = any(len(group) > 1 for plan in here.axes for group in plan.taps)
+    if added:
+        weight = call(aten.to.dtype, weight, torch.float64)
     gone = 0
     for i, plan in enumerate(here.axes):
         dim = 2 + i - gone
         if plan.taps != tuple((t,) for t in range(plan.kernel)):
-            weight = _join_taps(weight, plan, dim, dtype, call)
+            weight = _join_taps(weight, plan, dim, call)
         if plan.dropped:
             weight, gone = call(aten.squeeze.dim, weight, dim), gone + 1
-    return weight
+    return call(aten.to.dtype, weight, dtype) if added else weight
 
 
-def _join_taps(weight: Any, plan: AxisPlan, dim: int, dtype: torch.dtype, call: Call) -> Any:
+def _join_taps(weight: Any, plan: AxisPlan, dim: int, call: Call) -> Any:
     parts = []
     for group in plan.taps:
         taps = [call(aten.slice.Tensor, weight, dim, t, t + 1) for t in group]
-        if len(taps) == 1:
-            parts.append(taps[0])
-        else:
-            # Added in a wider type and rounded once, so that the sum is as good as the weights themselves.
-            joined = call(aten.sum.dim_IntList, call(aten.cat.default, taps, dim), [dim], True, dtype=torch.float64)
-            parts.append(call(aten.to.dtype, joined, dtype))
+        joined = call(aten.cat.default, taps, dim) if len(taps) > 1 else taps[0]
+        parts.append(call(aten.sum.dim_IntList, joined, [dim], True) if len(taps) > 1 else joined)
     return parts[0] if len(parts) == 1 else call(aten.cat.default, parts, dim)
 
 
