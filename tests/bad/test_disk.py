@@ -84,6 +84,8 @@ def child(work):
         return number
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # whoever runs the tests may ignore them, as nohup does
+            signal.signal(number, signal.SIG_DFL)
         with cli._stopped_cleanly():
             work()
         os._exit(0)
