@@ -227,8 +227,8 @@ def test_failed_verification_writes_nothing(models, capsys, monkeypatch):
 
     real = conv._join_taps
 
-    def flipped(w, plan, dim, dtype, call):
-        return real(call(torch.ops.aten.flip.default, w, [3]), plan, dim, dtype, call)
+    def flipped(w, plan, dim, call):
+        return real(call(torch.ops.aten.flip.default, w, [3]), plan, dim, call)
 
     monkeypatch.setattr(conv, "_join_taps", flipped)
     code, _, err = run(capsys, "fold", f"{models}:net", "--input", "1x3x1x16x20", "-o", "out")
