@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import flatconv
 from tests.ops import harness as h
 
 aten = torch.ops.aten
@@ -164,3 +165,22 @@ def test_forms_of_three_slices_that_one_convolution_reads(op, inside):
 
 def test_a_zero_pad_of_height_and_width_is_absorbed():
     h.assert_flat(h.between(lambda x: F.pad(x, (1, 1, 1, 1, 2, 0)), after=0))
+
+
+def test_a_pad_that_would_have_no_axis_before_it_gets_one_back():
+    # Torch repeats edges only behind a batch or channel axis; dropping that too left a pad that cannot be spelled.
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv3d(3, 1, 1, bias=False)
+            self.second = torch.nn.Conv3d(3, 3, (3, 1, 1), stride=(2, 1, 1), groups=3, bias=False)
+
+        def forward(self, x):
+            frames = F.adaptive_avg_pool3d(x, (3, 1, 1)).transpose(1, 2).flatten(0, 1)
+            return frames, F.pad(frames, (0, 0, 0, 0, 0, 1), mode="replicate"), self.first(x), self.second(frames)
+
+    model = Net().double().eval()
+    x = torch.randn(1, 3, 1, 1, 1, dtype=torch.float64)
+    flat = flatconv.fold(model, (x,))
+    for given, wanted in zip(flat(x), model(x), strict=True):
+        assert torch.allclose(given, wanted, rtol=0, atol=1e-12)

@@ -139,9 +139,9 @@ class Pad(Operator):
         left = [side for a, side in enumerate(pad.sides) if a not in found]
         if pad.mode == "constant" or all(side == (0, 0) for side in left):
             return found
-        # Other modes pad the last one to three axes of a tensor with one or two axes before them.
+        # Other modes pad the last one to three axes of a tensor with one or two axes before them, and no fewer.
         padded = len(left) - next(a for a, side in enumerate(left) if side != (0, 0))
-        return found if padded <= 3 and len(left) - padded <= 2 else frozenset()
+        return found if padded <= 3 and 1 <= len(left) - padded <= 2 else frozenset()
 
     def emit(self, node: Node, drop: Axes, low: Lowering) -> fx.Node:
         pad = self._read(node)
