@@ -182,5 +182,5 @@ def test_a_pad_that_would_have_no_axis_before_it_gets_one_back():
     model = Net().double().eval()
     x = torch.randn(1, 3, 1, 1, 1, dtype=torch.float64)
     flat = flatconv.fold(model, (x,))
-    for given, wanted in zip(flat(x), model(x), strict=True):
-        assert torch.allclose(given, wanted, rtol=0, atol=1e-12)
+    for made, wanted in zip(flat(x), model(x), strict=True):
+        assert torch.allclose(made, wanted, rtol=0, atol=1e-12)
