@@ -177,6 +177,26 @@ def check_mutation(exported: torch.export.ExportedProgram, inputs: Inputs) -> No
             )
 
 
+def check_writes(graph: fx.Graph) -> None:
+    """Refuse writes into expanded tensors, before they are written out.
+
+    All copies share one memory, and torch adds up what is written to each of them.
+
+    Raises:
+        RefusedError: naming where.
+    """
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable and node.args:
+            written = node.args[0]
+            while isinstance(written, fx.Node) and written.op == "call_function" and written.args:
+                if str(written.target).removeprefix("aten.").startswith(("expand", "broadcast_to")):
+                    raise RefusedError(
+                        f"{module_path(node) or 'the model'} writes into an expanded tensor ({node.target}), which torch does "
+                        "not write out rightly: clone() the tensor before it is changed"
+                    )
+                written = written.args[0]
+
+
 def check_sizes(exported: torch.export.ExportedProgram, called: str) -> None:
     """Refuse sizes that do not follow from the sizes of the inputs.
 

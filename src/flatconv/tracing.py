@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from flatconv.acceptance import check_results, module_path
+from flatconv.acceptance import check_results, check_writes, module_path
 from flatconv.assume import Assumed
 from flatconv.errors import InputError, RefusedError
 from flatconv.exporting import export, functional, same_graph, squeezed
@@ -76,6 +76,7 @@ class Tracing:
         conditions = _conditions(first)
         exported = functional(first)
         if exported is not first:
+            check_writes(first.graph)
             conditions += _conditions(exported)
         return Traced(first, exported, outputs, tuple(dict.fromkeys(conditions)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -161,15 +162,15 @@ class Reshape(Operator):
         return low.call(aten.reshape.default, given, [-1 if s is None else s for s in sizes])
 
     def _product(self, size: Any, source: Node, low: Lowering) -> fx.Node | None:
-        """A size that is the product of sizes of the source; None if it is something else."""
-        found: Any = None
-        for factor in sympy.Mul.make_args(size):
-            axis = next((a for a, s in enumerate(source.shape or ()) if s == factor), None)
-            part = int(factor) if factor.is_Integer else None if axis is None else low.size(source, axis)
-            if part is None:
-                return None
-            found = part if found is None else low.call(operator.mul, found, part)
-        return found if isinstance(found, fx.Node) else None
+        """A size that is the product of neighbouring axes of the source; None if it is something else."""
+        shape = source.shape or ()
+        for first, last in itertools.combinations(range(len(shape) + 1), 2):
+            if sympy.expand(sympy.Mul(*shape[first:last]) - size) == 0:
+                found: Any = low.size(source, first)
+                for axis in range(first + 1, last):
+                    found = low.call(operator.mul, found, low.size(source, axis))
+                return found if isinstance(found, fx.Node) else None
+        return None
 
     def _listed(self, node: Node, low: Lowering) -> list[Any]:
         """The sizes of the whole result, for a reshape that leaves torch nothing to work out."""
