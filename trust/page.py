@@ -46,7 +46,7 @@ def fuzz(found: dict[str, Any]) -> str:
         lines.append(f"| {words} | {' | '.join(_number(value(s)) for s in sides)} |")
 
     row("drawn and folded", lambda s: s["count"])
-    row("**wrong**", lambda s: s["cases"]["failed"])
+    row("**failed**", lambda s: s["cases"]["failed"])
     row("convolutions rewritten", lambda s: s["cases"]["sites rewritten"])
     row("refused, with the reason", lambda s: s["cases"]["refused"])
     for name, words in (
