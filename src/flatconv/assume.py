@@ -79,10 +79,6 @@ class Assumed:
         }[self.check]
         return f"all {self.size} slices of '{self.name}' along dimension {self.axis} are equal (declared; {when})"
 
-    def holds(self, tensors: Sequence[torch.Tensor]) -> bool:
-        """Whether it is true of a call's tensors."""
-        return first_difference(tensors[self.position], self.axis) is None
-
     def satisfy(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor with every slice replaced by the first."""
         return tensor.narrow(self.axis, 0, 1).expand_as(tensor).contiguous() if tensor.numel() else tensor

@@ -29,6 +29,7 @@ from flatconv.acceptance import (
 )
 from flatconv.assume import Assumed, declared_facts, resolve
 from flatconv.errors import InputError, RefusedError
+from flatconv.exporting import user_inputs
 from flatconv.facts import Slices
 from flatconv.guards import Guards, InputGuard, holds, is_plain
 from flatconv.modelstate import Modes, unchanged
@@ -151,13 +152,11 @@ def _guards(
     example: Sequence[torch.Tensor],
     one: bool,
 ) -> Guards:
-    names = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
-    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
     found = []
-    for label, name, tensor in zip(inputs.names, names, example, strict=True):
+    for label, node, tensor in zip(inputs.names, user_inputs(exported), example, strict=True):
         shape: list[int | None] = []
         ranges: list[tuple[int, int | None]] = []
-        for axis, (size, given) in enumerate(zip(nodes[name].meta["val"].shape, tensor.shape, strict=True)):
+        for axis, (size, given) in enumerate(zip(node.meta["val"].shape, tensor.shape, strict=True)):
             if isinstance(size, int) or not isinstance(size.node.expr, sympy.Symbol):
                 shape.append(given)
                 ranges.append((given, given))

@@ -28,6 +28,7 @@ from flatconv.lower import Weights
 from flatconv.module import Folded
 from flatconv.report.jsonview import dumps
 from flatconv.report.terminal import PIPE, audit_view, count, fold_view
+from flatconv.signature import method_of
 from flatconv.spec import load_model
 
 app = typer.Typer(
@@ -157,7 +158,7 @@ def peak(
         del model
         gc.collect()
     else:
-        called = model if method == "forward" else getattr(model, method)
+        called = method_of(model, method)
     print(json.dumps(measure.peak_memory(lambda: called(*args, **kwargs))))
 
 
@@ -184,7 +185,7 @@ def _measure(
     method: str,
     arguments: list[str],
 ) -> dict[str, Any]:
-    called = model if method == "forward" else getattr(model, method)
+    called = method_of(model, method)
     timed = measure.timing(lambda: called(*args, **kwargs), lambda: flat(*args, **kwargs))
     return {
         "time": dataclasses.asdict(timed),
@@ -241,7 +242,7 @@ def _write(
         if image is not None:
             from flatconv.report.pictures import side_by_side
 
-            called = model if method == "forward" else getattr(model, method)
+            called = method_of(model, method)
             with torch.no_grad():
                 pictures = [inputs.as_picture(v) for v in (args[0], called(*args, **kwargs), flat(*args, **kwargs))]
             if all(p is not None for p in pictures):

@@ -120,6 +120,12 @@ def _whole(node: fx.Node) -> bool:
     return ends[0] in (None, 0) and ends[1] in (None, 2**63 - 1) and len(node.args) < 5
 
 
+def user_inputs(exported: torch.export.ExportedProgram) -> list[fx.Node]:
+    """The placeholders of the call's own tensors, in order."""
+    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
+    return [nodes[s.arg.name] for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
+
+
 def squeezed(exported: torch.export.ExportedProgram) -> list[str]:
     """Conditions that torch.export does not leave: a free size that a squeeze looks at is not 1.
 
@@ -131,10 +137,8 @@ def squeezed(exported: torch.export.ExportedProgram) -> list[str]:
     from torch.utils._sympy.printers import PythonPrinter
 
     names: dict[sympy.Symbol, sympy.Symbol] = {}
-    users = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
-    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
-    for i, name in enumerate(users):
-        value = nodes[name].meta.get("val")
+    for i, node in enumerate(user_inputs(exported)):
+        value = node.meta.get("val")
         for axis, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
             if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
                 names.setdefault(size.node.expr, sympy.Symbol(f"s[{i}][{axis}]", integer=True, positive=True))

@@ -280,28 +280,20 @@ def _register(root: nn.Module, name: str, tensor: torch.Tensor, persistent: bool
     Written into the modules' own dictionaries: the names that ``add_module`` refuses may be names of the original.
     """
     *path, leaf = name.split(".")
-    module = root
     for part in path:
-        if part not in module._modules:
-            module._modules[part] = nn.Module()
-        child = module._modules[part]
-        assert child is not None
-        module = child
+        root = root._modules.setdefault(part, nn.Module())  # type: ignore[assignment]
     if isinstance(tensor, nn.Parameter):
-        module._parameters[leaf] = tensor
+        root._parameters[leaf] = tensor
     else:
-        module._buffers[leaf] = tensor
+        root._buffers[leaf] = tensor
         if not persistent:
-            module._non_persistent_buffers_set.add(leaf)
+            root._non_persistent_buffers_set.add(leaf)
 
 
 def _read(root: nn.Module, name: str) -> str:
     """Python that reads a tensor of the state: ``self._modules['conv']._parameters['weight']``."""
     *path, leaf = name.split(".")
-    module = root
     for part in path:
-        child = module._modules[part]
-        assert child is not None
-        module = child
-    kind = "_parameters" if leaf in module._parameters else "_buffers"
+        root = root._modules[part]  # type: ignore[assignment]
+    kind = "_parameters" if leaf in root._parameters else "_buffers"
     return "self" + "".join(f"._modules[{p!a}]" for p in path) + f".{kind}[{leaf!a}]"

@@ -165,6 +165,12 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
     return rebuild
 
 
+def method_of(model: nn.Module, method: str) -> Callable[..., Any]:
+    """What a call of the method calls: for ``forward`` the module itself, with its hooks."""
+    found: Callable[..., Any] = model if method == "forward" else getattr(model, method)
+    return found
+
+
 class Adapter(nn.Module):
     """The model as a function from tensors to tensors, for torch.export."""
 
@@ -180,6 +186,5 @@ class Adapter(nn.Module):
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the method with the recorded arguments around ``tensors``."""
         args, kwargs = self._inputs.arguments(tensors)
-        called = self.model if self._method == "forward" else getattr(self.model, self._method)
         with self._modes.calling():
-            return self._outputs.record(called(*args, **kwargs))
+            return self._outputs.record(method_of(self.model, self._method)(*args, **kwargs))

@@ -13,10 +13,10 @@ from torch import fx, nn
 from flatconv.acceptance import check_results, check_writes, module_path
 from flatconv.assume import Assumed
 from flatconv.errors import InputError, RefusedError
-from flatconv.exporting import export, functional, same_graph, squeezed
+from flatconv.exporting import export, functional, same_graph, squeezed, user_inputs
 from flatconv.guards import holds, safe, translate
 from flatconv.modelstate import Modes, unchanged
-from flatconv.signature import Adapter, Inputs, Outputs
+from flatconv.signature import Adapter, Inputs, Outputs, method_of
 
 AUTO = torch.export.Dim.AUTO
 
@@ -165,7 +165,7 @@ def check_runs(model: nn.Module, method: str, inputs: Inputs, example: Sequence[
         InputError: the model itself fails.
         RefusedError: what it returns cannot be folded.
     """
-    called = model.forward if method == "forward" else getattr(model, method)
+    called = method_of(model, method)
     args, kwargs = inputs.arguments([t.clone() for t in example])
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unchanged(model):
@@ -202,11 +202,9 @@ def _entangled(exported: torch.export.ExportedProgram) -> str | None:
 
 def _batch_of_one(exported: torch.export.ExportedProgram, example: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The example with a batch of one; empty if the batch is fixed."""
-    names = [s.arg.name for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
-    nodes = {n.name: n for n in exported.graph.nodes if n.op == "placeholder"}
     free = [
-        bool(t.dim()) and not isinstance(nodes[n].meta["val"].shape[0], int)
-        for n, t in zip(names, example, strict=True)
+        bool(t.dim()) and not isinstance(n.meta["val"].shape[0], int)
+        for n, t in zip(user_inputs(exported), example, strict=True)
     ]
     return [t[:1] if f else t for f, t in zip(free, example, strict=True)] if any(free) else []
 

@@ -23,6 +23,7 @@ from flatconv.lower import Lowered, Weights
 from flatconv.module import Folded
 from flatconv.oracle import SiteEvidence, site_evidence
 from flatconv.program import concrete
+from flatconv.signature import method_of
 from flatconv.soundness import check_refusals, check_results, check_state
 from flatconv.tracing import check_runs
 
@@ -135,7 +136,7 @@ def compare(
         raise VerificationError(f"the fold fails where the original runs, for inputs {_shapes(tensors)}: {e}") from e
     # Copies, since a model may write into what it is given.
     args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
-    called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
+    called = method_of(captured.model, captured.method)
     try:
         original = type(captured.outputs)().record(called(*args, **kwargs))
     except Exception as e:
@@ -305,7 +306,7 @@ def _accepted(captured: Capture, tried: Sequence[tuple[int, float, float]]) -> l
         try:
             captured.guards.check(trial)
             args, kwargs = captured.inputs.arguments(trial)
-            called = captured.model if captured.method == "forward" else getattr(captured.model, captured.method)
+            called = method_of(captured.model, captured.method)
             called(*args, **kwargs)
         except (GuardError, RuntimeError, ValueError, AssertionError, IndexError, TypeError):
             continue
