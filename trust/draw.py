@@ -73,6 +73,8 @@ class Draft:
                     found = [*self.found, apply(step, modules, [self.found[i] for i in step.inputs])]
         except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError, ZeroDivisionError):
             return False
+        if what.statement and _overlap(*(found[i] for i in (step.inputs[0], step.inputs[-1]))):
+            return False
         made = found[-1]
         if made.dtype != torch.float64 or made.dim() > 6 or made.numel() > self.largest:
             return False
@@ -136,6 +138,14 @@ def graph(seed: int) -> Recipe:
         if r.random() < 0.2:
             outputs.append(r.choice(list(made)))
         return draft.finished(tuple(dict.fromkeys(outputs)))
+
+
+def _overlap(target: torch.Tensor, source: torch.Tensor) -> bool:
+    """Whether a write reads what it changes, in another order: torch defines no result of that."""
+    a, b = target.untyped_storage(), source.untyped_storage()
+    if not target.numel() or a.data_ptr() != b.data_ptr():
+        return False
+    return target.storage_offset() != source.storage_offset() or target.stride() != source.stride()
 
 
 def _has_conv3d(recipe: Recipe) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 import flatconv
 from trust import cases, fuzz
 from trust.cases import Outcome, check, other_sizes, recipe_of, setting_of
-from trust.draw import graph, single
+from trust.draw import Draft, graph, single
 from trust.recipes import Feed, Recipe, Setting
 from trust.shrink import prune, shrink
 from trust.steps import KINDS, Step, form
@@ -318,6 +318,44 @@ class TestShrink:
                 wanted = recipe.module()(*recipe.tensors())[0]
                 if len(less.inputs) == len(recipe.inputs):
                     assert torch.equal(less.module()(*less.tensors())[0], wanted)
+
+
+class TestNoFailures:
+    """What the long run took for a failure and is none."""
+
+    def test_a_size_that_the_original_refuses_in_float64_alone(self) -> None:
+        # Graph 3537: a height of 0, which the kernels of float32 give and those of float64 refuse.
+        args = {"axes": 3, "transposed": True, "channels": [1, 2], "kernel": [1, 1, 1], "stride": [1, 2, 1]}
+        args |= {"padding": [0, 2, 0], "dilation": [1, 1, 1], "extra": [0, 1, 0], "groups": 1, "bias": False}
+        step = Step("conv", args | {"mode": "zeros", "module": "m1", "function": False}, (0,))
+        recipe = Recipe(((1, 1, 1, 3, 3),), (step,), (1,), 3537)
+        narrow = torch.zeros(4, 1, 1, 2, 2)
+        assert recipe.module(dtype=torch.float32)(narrow)[0].shape == (4, 2, 1, 0, 2)
+        with pytest.raises(RuntimeError, match="Output size is too small"):
+            recipe.module()(narrow.double())
+        outcome = check(recipe, Setting("float32", "shared", "auto"), "graph")
+        assert outcome.failure == ""
+        assert outcome.calls == {"right": 5, cases.IN_FLOAT64: 1}
+
+    def test_a_write_into_sorted_numbers(self) -> None:
+        # Graph 1777: their magnitudes are one number expanded, and that cannot be written to.
+        steps = (
+            Step("along", {"operator": "sort", "dim": 1}, (0,)),
+            Step("inplace", {"operator": "set", "axis": 2, "index": 0}, (1,)),
+        )
+        outcome = check(Recipe(((1, 2, 2, 3, 3),), steps, (2,)), Setting(how="dyadic"), "graph")
+        assert outcome.failure == ""
+        assert outcome.tally.outputs == {"dyadics": 1, "float64": 1}
+
+    def test_writes_that_read_what_they_change_are_not_drawn(self) -> None:
+        # Graph 4284: a tensor copied onto a permuted view of itself.
+        draft = Draft([(1, 3, 3, 4, 4)], 0, 1000)
+        assert draft.add(Step("unary", {"operator": "relu"}, (0,)))
+        assert draft.add(Step("shape", {"how": "permute", "numbers": [0, 2, 1, 3, 4]}, (1,)))
+        write = {"operator": "copy", "axis": 2, "index": 0}
+        assert not draft.add(Step("inplace", write, (2, 1)))
+        assert draft.add(Step("inplace", write, (2, 2)))
+        assert draft.add(Step("inplace", write, (2, 0)))
 
 
 def test_the_source_runs_and_agrees() -> None:

@@ -13,7 +13,7 @@ def side(count, failed):
         "cases": {"failed": failed, "sites rewritten": 7, "refused": 1},
         "outputs": {"impulses": 5},
         "share of the rounding bound": 0.25,
-        "calls": {"right": 3, "guarded": 2, "guarded, original fails": 4},
+        "calls": {"right": 3, "guarded": 2, "guarded, original fails": 4, "original fails in float64": 9},
         "rules": {"merge taps": 6},
         "kinds": {"conv3d": 8},
     }
@@ -25,6 +25,7 @@ def test_random_programs():
     assert "| drawn and folded | 1,000 | 50 |" in text
     assert "| **failed** | 2 | 0 |" in text
     assert "| later calls refused by a guard | 6 | 6 |" in text
+    assert "| later calls not compared, the original fails in float64 | 9 | 9 |" in text
     assert "Seeds 10 to 1,009" in text
     assert "merge taps 12" in text
     assert "2026-01-02, commit 0123456789, torch 9.9" in text

@@ -24,7 +24,7 @@ ALONG: dict[str, Form] = {
     "log_softmax": Form("F.log_softmax({0}, %s)"),
     "cumsum": Form("torch.cumsum({0}, %s)", nature="exact"),
     "cummax": Form("{0}.cummax(%s)[0]", nature="exact"),
-    "sort": Form("{0}.sort(%s)[0]", nature="exact", absolute="{0}.amax(%s, keepdim=True).expand_as({0})"),
+    "sort": Form("{0}.sort(%s)[0]", nature="exact", absolute="{0}.amax(%s, keepdim=True).expand_as({0}).clone()"),
     "prod": Form("({0} * 0.5).prod(%s)"),
     "diff": Form("torch.diff({0}, dim=%s)"),
     "glu": Form("F.glu({0}, %s)"),
