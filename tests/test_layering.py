@@ -11,7 +11,7 @@ ROOT = Path(flatconv.__file__).parent
 
 # Lower numbers may not import higher ones. Modules of one layer may import each other only where listed as a package.
 LAYERS = [
-    {"errors", "facts", "modelstate"},
+    {"errors", "facts", "modelstate", "findings"},
     {"program", "guards", "signature", "archives"},
     {"assume", "acceptance"},
     {"ops"},
@@ -19,12 +19,14 @@ LAYERS = [
     {"exporting"},
     {"tracing"},
     {"analyse", "capture", "interpret"},
-    {"lower", "files", "measure", "spec", "inputs"},
+    {"lower", "files", "measure", "spec", "inputs", "stack"},
     {"audit", "module", "oracle"},
     {"soundness"},
     {"verify"},
     {"report"},
     {"fold"},
+    {"reinit"},
+    {"study"},
     {"cli", "__init__", "examples"},
 ]
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
