@@ -63,7 +63,7 @@ def fit(
     means, step = [], 0
     for _ in range(how.epochs):
         losses = []
-        for part in torch.randperm(len(inputs), generator=order).split(how.batch):
+        for part in torch.randperm(len(inputs), generator=order).split(how.batch):  # type: ignore[no-untyped-call]
             optimizer.zero_grad(set_to_none=True)
             value = loss(model(inputs[part]), targets[part])
             value.backward()  # type: ignore[no-untyped-call]
@@ -93,7 +93,7 @@ def optimizer_of(model: nn.Module, how: Training) -> torch.optim.Optimizer:
 def predict(model: nn.Module, inputs: Tensor, batch: int = 256) -> Tensor:
     """Outputs in eval mode, in parts."""
     model.eval()
-    return torch.cat([model(x) for x in inputs.split(batch)])
+    return torch.cat([model(x) for x in inputs.split(batch)])  # type: ignore[no-untyped-call]
 
 
 def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
