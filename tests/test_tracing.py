@@ -130,3 +130,39 @@ def test_a_failing_second_call_is_told():
 
     with pytest.raises(flatconv.FlatconvError):
         flatconv.fold(filled(Remembering()), (sample(2, 1, 1, 4, 5),))
+
+
+def _dropped(self, x):
+    # In eval mode dropout hands its input on, expanded memory and all.
+    return self.conv(self.drop(torch.cat([x, x], 2).expand(2, -1, -1, -1, -1)).zero_())
+
+
+WRITES = {
+    "at once": lambda self, x: self.conv(torch.cat([x, x], 2).expand(2, -1, -1, -1, -1).zero_()),
+    "a view of it": lambda self, x: self.conv(torch.cat([x, x], 2).expand(2, -1, -1, -1, -1)[:, :, :1].add_(1.0)),
+    "through dropout": _dropped,
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_into_an_expanded_tensor_is_refused(write):
+    # Graph 4254 of the long run: torch writes it out as the sum of the changes of all copies.
+    model = filled(Net(WRITES[write], conv=nn.Conv3d(2, 3, (1, 2, 2)), drop=nn.Dropout())).eval()
+    with pytest.raises(flatconv.RefusedError, match="writes into an expanded tensor"):
+        flatconv.fold(model, (sample(1, 2, 1, 4, 5),), verify=False)
+
+
+COPIES = {
+    "a convolution of it": lambda self, x: self.conv(x.expand(-1, 3, -1, -1, -1)).relu_(),
+    "a clone of it": lambda self, x: self.conv(x.expand(-1, 3, -1, -1, -1).clone().mul_(2.0)),
+    "a norm of it": lambda self, x: self.conv(self.norm(x.expand(-1, 3, -1, -1, -1)).relu_()),
+    "a sum with it": lambda self, x: self.conv((x.expand(-1, 3, -1, -1, -1) + 1.0).relu_()),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_write_into_what_is_computed_from_an_expanded_tensor_is_none_into_it(copy):
+    # A grey image expanded to three channels, and a ReLU in place behind the first layer: many networks.
+    model = filled(Net(COPIES[copy], conv=nn.Conv3d(3, 2, (3, 2, 2), padding=(1, 0, 0)), norm=nn.GroupNorm(3, 3)))
+    flat = flatconv.fold(model, (sample(2, 1, 1, 4, 5),))
+    agree(flat(sample(3, 1, 1, 6, 7)), model(sample(3, 1, 1, 6, 7)))

@@ -22,6 +22,7 @@ import torch
 
 from flatconv.analyse import Analysis, analyse
 from flatconv.capture import capture
+from flatconv.errors import RefusedError
 from flatconv.facts import ZERO, Slices
 from flatconv.program import Node, Program
 from trust.dense import dense_network
@@ -77,6 +78,7 @@ class Recall:
         false_claims: claims that some draw shows to be wrong, each in words.
         rounding: claims about values that are nothing but amplified rounding, where no draw can tell.
         not_finite: networks left out because some value overflowed.
+        refused: networks left out because they are refused, so that nothing is claimed of them.
     """
 
     networks: int = 0
@@ -86,6 +88,7 @@ class Recall:
     false_claims: list[str] = field(default_factory=list)
     rounding: int = 0
     not_finite: int = 0
+    refused: int = 0
 
     def total(self, name: str) -> int:
         """A count over all operators."""
@@ -250,7 +253,12 @@ def measure_networks(start: int, networks: int) -> Recall:
     recall = Recall()
     for seed in range(start, start + networks):
         net = dense_network(seed)
-        measure(capture(net, net.example, dynamic=False).program, recall, f"seed {seed}:")
+        try:
+            program = capture(net, net.example, dynamic=False).program
+        except RefusedError:
+            recall.refused += 1
+            continue
+        measure(program, recall, f"seed {seed}:")
     return recall
 
 
@@ -261,7 +269,8 @@ def table(recall: Recall) -> str:
         f"zero slices:     {recall.total('zeros_found')} of {recall.total('zeros')} found, {recall.zero_recall:.2%}",
         f"repeated slices: {recall.total('redundant_found')} of {recall.total('redundant')} found, {recall.equal_recall:.2%}",
         f"claims held against the draws: {recall.compared}; false: {len(recall.false_claims)}; "
-        f"beyond telling, nothing but rounding: {recall.rounding}; networks left out as not finite: {recall.not_finite}",
+        f"beyond telling, nothing but rounding: {recall.rounding}; networks left out as not finite: "
+        f"{recall.not_finite}, as refused: {recall.refused}",
         "",
         f"{'operator':26}{'zero':>9}{'found':>9}{'repeated':>10}{'found':>9}{'first losses':>14}{'lost there':>12}",
     ]
@@ -287,6 +296,7 @@ def as_json(recall: Recall) -> dict[str, Any]:
         "false_claims_in_words": recall.false_claims[:50],
         "rounding_only": recall.rounding,
         "not_finite": recall.not_finite,
+        "refused": recall.refused,
         "operators": {n: asdict(f) for n, f in sorted(recall.families.items())},
     }
 

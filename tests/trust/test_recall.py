@@ -14,8 +14,10 @@ from torch import nn
 
 from flatconv import ops
 from flatconv.capture import capture
+from flatconv.errors import RefusedError
 from flatconv.ops import pad, pick
 from flatconv.program import Node, Program
+from trust import recall as recall_module
 from trust.dense import dense_network
 from trust.recall import Recall, main, measure, measure_networks
 from trust.truth import Truth, draw, truth
@@ -186,6 +188,19 @@ def test_a_small_run_finds_most_slices_and_claims_nothing_false() -> None:
     assert recall.total("redundant") > 300
     assert recall.zero_recall > ZERO_FLOOR
     assert recall.equal_recall > EQUAL_FLOOR
+
+
+def test_a_network_that_is_refused_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = recall_module.capture
+
+    def refuses_the_first(net: Any, *args: Any, **options: Any) -> Any:
+        if net.shapes == dense_network(0).shapes and len(net.steps) == len(dense_network(0).steps):
+            raise RefusedError("no")
+        return real(net, *args, **options)
+
+    monkeypatch.setattr(recall_module, "capture", refuses_the_first)
+    recall = measure_networks(0, 2)
+    assert (recall.refused, recall.networks) == (1, 1)
 
 
 def test_the_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
