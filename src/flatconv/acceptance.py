@@ -215,7 +215,7 @@ def _may_share(node: fx.Node) -> bool:
     schema = node.target._schema
     if any(r.alias_info is not None for r in schema.returns):
         return True
-    composed = torch._C._dispatch_has_kernel_for_dispatch_key(node.target.name(), "CompositeImplicitAutograd")
+    composed = torch._C._dispatch_has_kernel_for_dispatch_key(node.target.name(), "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
     return composed and not schema.name.removeprefix("aten::").startswith(NEW_MEMORY)
 
 
