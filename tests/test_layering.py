@@ -16,10 +16,10 @@ LAYERS = [
     {"assume", "acceptance"},
     {"ops"},
     {"rules"},
-    {"exporting"},
+    {"exporting", "stack"},
     {"tracing"},
     {"analyse", "capture", "interpret"},
-    {"lower", "files", "measure", "spec", "inputs", "stack"},
+    {"lower", "files", "measure", "spec", "inputs"},
     {"audit", "module", "oracle"},
     {"soundness"},
     {"verify"},
@@ -27,6 +27,7 @@ LAYERS = [
     {"fold"},
     {"reinit"},
     {"study"},
+    {"commands"},
     {"cli", "__init__", "examples"},
 ]
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -17,8 +17,8 @@ def parameters(function):
 
 def test_names():
     assert set(flatconv.__all__) == {
-        "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "VerificationError", "audit", "fold",
-        "repeated",
+        "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "Stack",
+        "VerificationError", "Window", "audit", "fold", "repeated", "stack",
     }  # fmt: skip
     assert all(hasattr(flatconv, name) for name in flatconv.__all__)
 
@@ -53,3 +53,12 @@ def test_every_error_is_one_of_ours_with_its_exit_code():
 
 def test_repeated():
     assert parameters(flatconv.repeated) == ["dim", "check=always"]
+
+
+def test_stack():
+    assert parameters(flatconv.stack) == [
+        "source", "how", "layout=None", "size=None", "channels=None", "scale=None", "sizes=error", "patches=None", "overlap=0",
+        "truncated=error", "gaps=error", "series=None", "modality=None", "volume=None",
+    ]  # fmt: skip
+    assert {f.name for f in dataclasses.fields(flatconv.Window)} == {"data", "index", "frames", "patch"}
+    assert {"batches", "merge", "restore", "map", "windows", "notes"} <= set(dir(flatconv.Stack))

@@ -5,6 +5,7 @@ from flatconv.audit import Audit, audit
 from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
 from flatconv.fold import fold
 from flatconv.module import Folded
+from flatconv.stack import Stack, Window, stack
 
 __all__ = [
     "Audit",
@@ -13,9 +14,12 @@ __all__ = [
     "GuardError",
     "InputError",
     "RefusedError",
+    "Stack",
     "VerificationError",
+    "Window",
     "audit",
     "fold",
     "repeated",
+    "stack",
 ]
 __version__ = "0.1.0"

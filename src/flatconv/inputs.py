@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from flatconv.archives import open_regular
-from flatconv.errors import FlatconvError, InputError, MissingExtraError, first_line
+from flatconv.errors import InputError, first_line
+from flatconv.stack.sources.pictures import read_picture
 
 MAX_ELEMENTS = 2**31
-MAX_PIXELS = 2**26
-PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""What pillow may read. Not all of its formats are only data: for PostScript it starts another program."""
 
 
 def parse_input(text: str, generator: torch.Generator) -> tuple[str | None, torch.Tensor]:
@@ -104,28 +100,9 @@ def read_image(path: str) -> torch.Tensor:
         InputError: there is no such file, it is no picture, or a very large one.
         MissingExtraError: pillow is not installed.
     """
-    try:
-        from PIL import Image
-    except ImportError as e:
-        raise MissingExtraError("pillow", "images", "--image") from e
-    import numpy as np
-
-    with open_regular(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(file, formats=PICTURES) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(
-                        f"'{path}' is a picture of {width:,}×{height:,}; at most {MAX_PIXELS:,} pixels are read: "
-                        "make it smaller"
-                    )
-                pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-        except FlatconvError:
-            raise
-        except Exception as e:  # pillow raises nearly anything on a broken file
-            raise InputError(f"'{path}' cannot be read as a picture: {first_line(e)}") from e
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None] / 127.5 - 1
+    picture = read_picture(path)
+    full = 255 if picture.dtype == torch.uint8 else 65535
+    return picture[None, :, None].to(torch.float32) / (full / 2) - 1
 
 
 def as_picture(value: Any) -> Any:
