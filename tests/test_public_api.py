@@ -18,7 +18,7 @@ def parameters(function):
 def test_names():
     assert set(flatconv.__all__) == {
         "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "Stack",
-        "VerificationError", "Window", "audit", "fold", "repeated", "stack",
+        "VerificationError", "Window", "audit", "fold", "reinit", "repeated", "stack",
     }  # fmt: skip
     assert all(hasattr(flatconv, name) for name in flatconv.__all__)
 
@@ -62,3 +62,7 @@ def test_stack():
     ]  # fmt: skip
     assert {f.name for f in dataclasses.fields(flatconv.Window)} == {"data", "index", "frames", "patch"}
     assert {"batches", "merge", "restore", "map", "windows", "notes"} <= set(dir(flatconv.Stack))
+
+
+def test_reinit():
+    assert parameters(flatconv.reinit) == ["model", "args=()", "kwargs=None", "method=forward", "assume=None"]

@@ -5,6 +5,7 @@ from flatconv.audit import Audit, audit
 from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
 from flatconv.fold import fold
 from flatconv.module import Folded
+from flatconv.reinit import reinit
 from flatconv.stack import Stack, Window, stack
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Window",
     "audit",
     "fold",
+    "reinit",
     "repeated",
     "stack",
 ]
