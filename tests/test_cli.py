@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from flatconv import cli, spec
+from flatconv.commands import audit as audit_command
 
 MODELS = """
 import torch
@@ -216,7 +217,7 @@ def test_usage_errors_exit_with_2(capsys):
 
 
 def test_a_bug_is_called_one(models, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "run_audit", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(audit_command, "run_audit", lambda *a, **k: 1 / 0)
     code, _, err = run(capsys, "audit", f"{models}:net", "--input", "1x3x1x8x8")
     assert code == 1
     assert "bug in flatconv" in " ".join(err.split())

@@ -89,6 +89,20 @@ def read_inputs(texts: Iterable[str], image: str | None) -> tuple[list[torch.Ten
     return args, kwargs
 
 
+def read_pair(text: str, name: str) -> tuple[int, int]:
+    """Height and width out of ``112x112``, or one number for both.
+
+    Raises:
+        InputError: the text is not of that form.
+    """
+    form = re.fullmatch(r"([0-9]{1,6})(?:[x×*]([0-9]{1,6}))?", text.strip())
+    if form is None:
+        raise InputError(
+            f"{name} '{_brief(text)}' is no size: write height and width as 112x160, or one number for both"
+        )
+    return int(form[1]), int(form[2] or form[1])
+
+
 def _brief(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text):,} characters)"
 

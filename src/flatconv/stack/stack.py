@@ -17,6 +17,7 @@ from flatconv.stack.patches import Grid, grid
 from flatconv.stack.prepared import Frames
 from flatconv.stack.sources import Source, open_source
 from flatconv.stack.strategies import Strategy, read_strategy
+from flatconv.stack.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,23 @@ class Stack:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out or done, in sentences without a full stop."""
-        found = list(self.source.notes)
-        if unused := self.unused():
-            found.append(f"{unused} of {self.frames} frames are in no window")
-        return tuple(found)
+        return tuple(self.source.notes)
+
+    def plan(self) -> Iterator[tuple[int, tuple[int | None, ...], tuple[int, int]]]:
+        """Index, frames and patch of each window, without reading any of it."""
+        for index in range(len(self)):
+            window, patch = divmod(index, len(self.grid))
+            yield index, self.how.frames_of(window, self.frames), self.grid[patch]
+
+    def summary(self) -> Summary:
+        """All of it in numbers."""
+        windows = [
+            self.how.frames_of(w, self.frames) != self.how.positions(w, self.frames) for w in range(self._windows)
+        ]
+        return Summary(
+            self.source.KIND, self.source.name, self.frames, self.frame_shape, str(self.how), self.how.AXIS, self._windows,
+            len(self.grid), self.shape, self.range, self.how.outside, sum(windows), self.unused(), self.notes,
+        )  # fmt: skip
 
     def map(self, model: Callable[[Tensor], Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Frames of the result of a model on every window, (index, (C', H, W)), as soon as each is complete."""
