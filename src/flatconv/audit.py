@@ -116,6 +116,20 @@ class Audit:
 
         return dumps(self.to_dict())
 
+    def to_html(self, path: Any, *, force: bool = False) -> None:
+        """Write one self-contained page that shows each kernel and where the waste is.
+
+        Args:
+            path: of the file.
+            force: replace a file that exists.
+
+        Raises:
+            InputError: the file exists and ``force`` is not set, or it cannot be written.
+        """
+        from flatconv.report import html
+
+        html.write(path, html.audit_html(self), force=force)
+
 
 def audit(
     model: nn.Module,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,3 +74,18 @@ class FoldReport:
         from flatconv.report.jsonview import dumps
 
         return dumps(self.to_dict())
+
+    def to_html(self, path: Any, *, force: bool = False, measured: Mapping[str, Any] | None = None) -> None:
+        """Write one self-contained page: the audit, what was done, and how far it is known to be right.
+
+        Args:
+            path: of the file.
+            force: replace a file that exists.
+            measured: times and memory of both sides, as ``flatconv fold --measure`` takes them.
+
+        Raises:
+            InputError: the file exists and ``force`` is not set, or it cannot be written.
+        """
+        from flatconv.report import html
+
+        html.write(path, html.fold_html(self, measured), force=force)
