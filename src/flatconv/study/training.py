@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Optimizer = Literal["sgd", "sgd with decay", "adam", "adamw"]
+Optimizer = Literal["sgd", "sgd with decay", "adam", "adam with decay", "adamw"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Training:
         epochs: passes over the data.
         batch: images in a step.
         rate: learning rate; it falls to zero along half a cosine.
-        optimizer: its name; SGD has a momentum of 0.9.
+        optimizer: its name; SGD has a momentum of 0.9. 'adam with decay' adds the decay to the gradient, 'adamw' takes it
+            from the weights themselves.
         decay: of the weights, where the optimizer has it.
     """
 
@@ -84,6 +85,8 @@ def optimizer_of(model: nn.Module, how: Training) -> torch.optim.Optimizer:
     if how.optimizer.startswith("sgd"):
         decay = how.decay if how.optimizer == "sgd with decay" else 0.0
         return torch.optim.SGD(given, how.rate, momentum=0.9, weight_decay=decay)
+    if how.optimizer.startswith("adam "):
+        return torch.optim.Adam(given, how.rate, weight_decay=how.decay)
     if how.optimizer == "adam":
         return torch.optim.Adam(given, how.rate)
     return torch.optim.AdamW(given, how.rate, weight_decay=how.decay)

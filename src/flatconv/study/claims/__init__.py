@@ -1,5 +1,10 @@
 """One claim a file; the order of the report is the order of ``CLAIMS``."""
 
 from flatconv.findings import Experiment
+from flatconv.study.claims import c1_direct_use, c2_dead_taps_in_training, c9_unit_depth_equals_2d
 
-CLAIMS: tuple[Experiment, ...] = ()
+CLAIMS: tuple[Experiment, ...] = (
+    c1_direct_use,
+    c2_dead_taps_in_training,
+    c9_unit_depth_equals_2d,
+)
