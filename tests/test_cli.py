@@ -81,7 +81,7 @@ def test_audit_json(models, capsys):
 def test_fold_writes_what_it_says(models, capsys, tmp_path):
     code, out, err = run(capsys, "fold", f"{models}:net", "--input", "1x3x1x16x20", "-o", "out")
     assert code == 0
-    names = ["folded.pt2", "folded.py.txt", "folded.safetensors", "report.json", "report.txt"]
+    names = ["folded.pt2", "folded.py.txt", "folded.safetensors", "report.html", "report.json", "report.txt"]
     assert sorted(os.listdir("out")) == names
     assert all(n in err for n in names)
     assert "conv2d" in out

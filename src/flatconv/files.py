@@ -58,6 +58,19 @@ def write(path: Any, writer: Callable[[Path], None], *, force: bool = False) -> 
             temporary.unlink(missing_ok=True)
 
 
+def check_file(path: Any, *, force: bool = False) -> None:
+    """Say now, and not after minutes of work, if a file cannot be written. Leaves nothing behind.
+
+    Raises:
+        InputError: it exists and ``force`` is not set, it is no regular file, or its folder is not there.
+    """
+    target = _path(path)
+    with _told(f"'{target}' cannot be written"):
+        _check_target(target, force)
+        if not target.parent.is_dir():
+            raise InputError(f"'{target}' cannot be written: there is no folder '{target.parent}'")
+
+
 def _path(path: Any) -> Path:
     try:
         return Path(path)

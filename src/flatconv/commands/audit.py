@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.text import Text
+
+from flatconv import files
 from flatconv.audit import audit as run_audit
 from flatconv.commands import options
 from flatconv.commands.call import Call
-from flatconv.commands.console import out, step
+from flatconv.commands.console import err, out, step
 from flatconv.depths import compare
+from flatconv.errors import plain
 from flatconv.report.jsonview import dumps
 from flatconv.report.stacking import comparison_view, stack_view
 from flatconv.report.terminal import audit_view
@@ -26,13 +33,20 @@ def audit(
     method: options.Method = "forward",
     trust: options.Trust = False,
     state: options.State = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
+    force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
     """Show which taps of each 3-D kernel meet data, and what the others cost."""
+    if html is not None:
+        files.check_file(html, force=force)
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
     args, kwargs = call.example()
     model = call.model()
     found = step("capturing and analysing", lambda: run_audit(model, args, kwargs, method=method))
+    if html is not None:
+        found.to_html(html, force=force)
+        err.print(Text(f"Wrote {plain(html)}"))
     made = call.stack
     if made is None:
         if json_:

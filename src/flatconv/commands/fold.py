@@ -134,6 +134,7 @@ def _write(
         report = flat.report.to_dict() | more
         (folder / "report.json").write_text(dumps(report) + "\n", encoding="utf-8")
         (folder / "report.txt").write_text(f"{flat.report.audit}\n\n{flat.report}\n", encoding="utf-8")
+        flat.report.to_html(folder / "report.html", measured=more.get("measured"))
         code = "\n".join(plain(line) for line in flat.code.split("\n"))
         (folder / "folded.py.txt").write_text(code, encoding="utf-8")
         if call.image is not None:
