@@ -9,13 +9,16 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import math
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,18 +45,7 @@ class Timing:
 
 def timing(original: Callable[[], object], folded: Callable[[], object], budget: float = 20.0) -> Timing:
     """Call both alternately for about ``budget`` seconds, at least five times each after a warm-up."""
-    sides = (original, folded)
-    with torch.inference_mode():
-        for call in sides:
-            call()
-        taken: tuple[list[float], list[float]] = ([], [])
-        started = time.perf_counter()
-        while len(taken[0]) < 5 or (time.perf_counter() - started < budget and len(taken[0]) < 50):
-            # The order turns round, so that neither side always runs on the other's warm caches.
-            for i in (0, 1) if len(taken[0]) % 2 else (1, 0):
-                begun = time.perf_counter()
-                sides[i]()
-                taken[i].append(time.perf_counter() - begun)
+    taken = alternate((original, folded), budget)
     ratios = sorted(a / b for a, b in zip(*taken, strict=True))
     quarter = len(ratios) // 4
     return Timing(
@@ -63,6 +55,54 @@ def timing(original: Callable[[], object], folded: Callable[[], object], budget:
         (ratios[quarter], ratios[-1 - quarter]),
         len(ratios),
     )
+
+
+def alternate(
+    calls: Sequence[Callable[[], object]],
+    budget: float,
+    *,
+    least: int = 5,
+    most: int = 50,
+    warmup: int = 1,
+    turn: float = 0.0,
+) -> tuple[list[float], ...]:
+    """Seconds of each call in rounds in which every one has its turn.
+
+    Args:
+        calls: what is timed.
+        budget: seconds after which no further round begins, once there are enough.
+        least: rounds, even if they take longer.
+        most: rounds, even if there is time for more.
+        warmup: calls of each before the first round.
+        turn: seconds that a turn lasts at least; a shorter call is repeated in it, and its mean counts.
+
+    Returns:
+        For each call its seconds, round by round: the i-th of all lists are of one round.
+    """
+    with torch.inference_mode():
+        repeats = [_repeats(call, warmup, turn) for call in calls]
+        taken: tuple[list[float], ...] = tuple([] for _ in calls)
+        started = time.perf_counter()
+        for number in range(most):
+            if number >= least and time.perf_counter() - started > budget:
+                break
+            # The order turns round, so that no side always runs on another's warm caches.
+            for i in range(len(calls)) if number % 2 else reversed(range(len(calls))):
+                begun = time.perf_counter()
+                for _ in range(repeats[i]):
+                    calls[i]()
+                taken[i].append((time.perf_counter() - begun) / repeats[i])
+    return taken
+
+
+def _repeats(call: Callable[[], object], warmup: int, turn: float) -> int:
+    """Warm up, and find how many calls fill a turn. The fastest counts: the first may have to compile."""
+    fastest = math.inf
+    for _ in range(max(warmup, 1)):
+        begun = time.perf_counter()
+        call()
+        fastest = min(fastest, time.perf_counter() - begun)
+    return max(1, math.ceil(turn / max(fastest, 1e-9)))
 
 
 def peak_memory(call: Callable[[], object]) -> int | None:
@@ -100,23 +140,28 @@ def peak_in_process(arguments: Sequence[str], side: str) -> int | None:
         arguments: of the command line: SPEC and inputs.
         side: 'original' or 'folded'.
     """
+    threads = str(torch.get_num_threads())
+    found = in_process(["flatconv.cli", "peak", *arguments, "--side", side, "--threads", threads])
+    return found if isinstance(found, int) else None
+
+
+def in_process(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> Any:
+    """What a module that is run in a fresh process writes as JSON in its last line; None if it fails.
+
+    Args:
+        arguments: the module's name and its arguments.
+        variables: of the environment, on top of this process's own.
+    """
     ran = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "flatconv.cli",
-            "peak",
-            *arguments,
-            "--side",
-            side,
-            "--threads",
-            str(torch.get_num_threads()),
-        ],
+        [sys.executable, "-m", *arguments],
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | dict(variables or {}),
     )
     if ran.returncode:
         return None
-    found = json.loads(ran.stdout.strip().splitlines()[-1])
-    return found if isinstance(found, int) else None
+    try:
+        return json.loads(ran.stdout.strip().splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        return None

@@ -1,10 +1,18 @@
 """One claim a file; the order of the report is the order of ``CLAIMS``."""
 
 from flatconv.findings import Experiment
-from flatconv.study.claims import c1_direct_use, c2_dead_taps_in_training, c9_unit_depth_equals_2d
+from flatconv.study.claims import (
+    c1_direct_use,
+    c2_dead_taps_in_training,
+    c3_direct_cost,
+    c4_unit_depth_cost,
+    c9_unit_depth_equals_2d,
+)
 
 CLAIMS: tuple[Experiment, ...] = (
     c1_direct_use,
     c2_dead_taps_in_training,
+    c3_direct_cost,
+    c4_unit_depth_cost,
     c9_unit_depth_equals_2d,
 )
