@@ -20,6 +20,7 @@ from flatconv.commands.console import StoppedError, err
 from flatconv.commands.fold import fold
 from flatconv.commands.peak import peak
 from flatconv.commands.stack import stack
+from flatconv.commands.study import study
 from flatconv.errors import FlatconvError, plain
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(audit)
 app.command()(fold)
 app.command()(stack)
+app.command()(study)
 app.command(hidden=True)(peak)
 
 

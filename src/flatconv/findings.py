@@ -116,7 +116,7 @@ class Result:
     Attributes:
         verdict: by a rule on ``estimates``, never by hand.
         finding: one or two sentences with the deciding numbers and their intervals.
-        estimates: what the verdict stands on.
+        estimates: what the verdict stands on; the first is shown in the table of all claims.
         tables: more numbers.
         charts: at least one.
         notes: what limits the measurement, and what else was seen.
