@@ -25,7 +25,7 @@ def pictures(folder: Path, count: int, size: tuple[int, int] = (12, 16)) -> list
 
 
 def video(path: Path, count: int, size: tuple[int, int] = (32, 48), codec: str = "libx264", gap: int = 4) -> None:
-    """A video in which frame i is a grey of 2·i, with a key frame every ``gap`` frames."""
+    """A video in which frame i is a grey of 8·i, with a key frame every ``gap`` frames."""
     import av
 
     # The table of contents in front, so that a file that is cut off can still be opened.
@@ -36,7 +36,7 @@ def video(path: Path, count: int, size: tuple[int, int] = (32, 48), codec: str =
         stream.pix_fmt = "yuv420p"
         stream.gop_size = gap
         for i in range(count):
-            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 2 * i, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 8 * i, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

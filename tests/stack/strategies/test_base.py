@@ -39,7 +39,7 @@ def test_windows_and_frames(how, frames, channels):
     if how.outside != "pad":
         assert None not in {f for s in shown for f in s}
     for w in range(windows):
-        # No later window goes back behind what 'earliest' promises, and the promise is no worse than it must be in the long run.
+        # No later window goes back behind what 'earliest' promises.
         later = [f for s in shown[w:] for f in s if f is not None]
         assert how.earliest(w, frames) <= min(later, default=frames)
         assert how.earliest(w, frames) <= how.earliest(min(w + 1, windows - 1), frames)
@@ -102,7 +102,10 @@ def test_pyramid_levels_keep_the_mean_and_lose_detail():
 WRONG = {
     "unknown": ("movie:3", "'movie' is unknown: it may be single, time:N, slices:N, bands:N, pyramid:N, bracket:N"),
     "empty": ("", "'' is unknown"),
-    "unknown word": ("time:3,speed=2", r"'speed=2' in 'time:3,speed=2' is unknown: 'time' takes a number \(length\), stride=…"),
+    "unknown word": (
+        "time:3,speed=2",
+        r"'speed=2' in 'time:3,speed=2' is unknown: 'time' takes a number \(length\), stride=…",
+    ),
     "no value": ("time:3,step=", "'step=' in"),
     "nothing behind the colon": ("time:", "'' in 'time:'"),
     "no number": ("time:many", "length in 'time:many' is 'many', and a whole number is needed"),

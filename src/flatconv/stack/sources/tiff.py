@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,5 +78,27 @@ class Tiff(Source):
     def _opened(self) -> Iterator[Any]:
         tifffile = package("tifffile", "tifffile", "tiff", "reading TIFF")
         open_regular(self.path).close()
-        with reading(self.name, "TIFF"), tifffile.TiffFile(self.path) as tiff:
+        with reading(self.name, "TIFF"), _told(tifffile.logger(), self.name), tifffile.TiffFile(self.path) as tiff:
             yield tiff
+
+
+@contextlib.contextmanager
+def _told(log: logging.Logger, name: str) -> Iterator[None]:
+    """What the reader only logs: it leaves out pages that it cannot find, and goes on."""
+    heard: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.ERROR:
+                heard.append(record.getMessage())
+
+    handler, before = Kept(), log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
+    if heard:
+        raise InputError(f"'{name}' is damaged: {heard[0][:300]}")

@@ -35,6 +35,8 @@ SUFFIXES = (
 # Playlists and concatenations make the reader open what a file names, so they are not among these.
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "ogg", "asf", "flv", "yuv4mpegpipe", "gif")
 TRUNCATED = ("error", "keep")
+SHORT = 0.5
+"""Seconds that may be missing at the end: lengths are rounded, and the last sound is often cut."""
 
 
 class Video(Source):
@@ -70,11 +72,12 @@ class Video(Source):
         self.length = packets
         check_frames(self.name, packets)
         if truncated == "keep":
-            self.length, damage = self._decodable()
+            self.length, stopped = self._decodable()
             check_frames(self.name, self.length)
-            if damage or self.length < max(announced, packets):
+            if damage or stopped or self.length < max(announced, packets):
                 self.notes.append(
-                    f"{self.length} frames could be decoded, {max(announced, packets)} were announced: the rest is missing"
+                    f"{self.length} frames could be decoded of {max(announced, packets)}, the rest is missing"
+                    + (f": {damage or stopped}" if damage or stopped else "")
                 )
         elif damage or packets < announced:
             what = f": {damage}" if damage else ""
@@ -158,20 +161,29 @@ class Video(Source):
         return found, ""
 
     def _packets(self, container: Any, stream: Any) -> tuple[list[Any], str]:
-        """The time of each packet with data, and what stopped the reading."""
+        """The time of each packet of the video, and what stopped the reading."""
         times: list[Any] = []
+        last = 0.0
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base:
+                    last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 # An edit list may tell the decoder to leave frames out.
-                if packet.size and not packet.is_discard:
-                    times.append(packet.pts)
-                    check_frames(self.name, len(times))
-                    if packet.is_corrupt:
-                        return times, f"packet {len(times)} is damaged"
+                if packet.stream.index != stream.index or not packet.size or packet.is_discard:
+                    continue
+                times.append(packet.pts)
+                check_frames(self.name, len(times))
+                if packet.is_corrupt:
+                    return times, f"packet {len(times)} is damaged"
         except InputError:
             raise
         except Exception as e:
             return times, first_line(e)
+        # A file without a count of frames tells how long it lasts, of all that is in it, sound too.
+        if container.format.name.startswith(("matroska", "mov")) and container.duration is not None:
+            lasts = container.duration / 1e6
+            if last < lasts - SHORT:
+                return times, f"it should last {lasts:.1f} s and ends after {last:.1f} s"
         return times, ""
 
     def _pixels(self, frame: Any) -> Tensor:
