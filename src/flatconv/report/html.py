@@ -124,7 +124,8 @@ def _context(audit: Audit, report: FoldReport | None) -> dict[str, Any]:
         "kernels": kernels,
         "layers": layers,
         "meters": [(name, useful, whole, _percent(useful, whole)) for name, useful, whole in totals],
-        "seen": {mark for layer in layers for mark in layer.taps},
+        "wide": any(k.drawing.width > 210 for k in kernels),
+        "long": any(len(layer.taps) > 4 for layer in layers),
         "CARDS": CARDS,
         "SHOWN": SHOWN,
         "NAME": NAME,
@@ -167,12 +168,13 @@ def _layers(audit: Audit, done: tuple[SiteReport, ...]) -> tuple[list[Kernel], l
                 wasted=_percent(site.macs - site.useful_macs, longest),
                 operator=f"{site.op} → {report.becomes}" if report and report.becomes != site.op else site.op,
                 taps=_marks(site),
-                more=_more(site),
+                more=words.more(site),
             )
         )
     wasted = audit.totals.macs - audit.totals.useful_macs
     for kernel in kernels.values():
-        kernel.share = share(kernel.wasted, wasted) if kernel.wasted else ""
+        part = kernel.wasted / wasted if wasted else 0.0
+        kernel.share = share(kernel.wasted, wasted) if part >= 0.0005 else "under 0.1 %" if part else ""
     return sorted(kernels.values(), key=lambda k: (-k.wasted, -k.layers)), layers
 
 
@@ -191,15 +193,6 @@ def _marks(site: SiteAudit) -> tuple[str, ...]:
         return ()
     live, merged = set(site.live_taps), set(site.merged_taps)
     return tuple("merged" if t in merged else "live" if t in live else "dead" for t in range(site.kernel[0]))
-
-
-def _more(site: SiteAudit) -> str:
-    if not words.beyond_depth(site):
-        return ""
-    return (
-        f"More can be left out than the taps along {words.along(site.op)} show: results that are equal are computed once, "
-        "and taps along the other axes may meet only zeros."
-    )
 
 
 def _percent(part: float, whole: float) -> float:

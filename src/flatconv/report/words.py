@@ -69,6 +69,24 @@ def beyond_depth(site: SiteAudit) -> bool:
     return bool(site.kernel) and site.useful_macs * site.kernel[0] < site.macs * len(site.tap_groups)
 
 
+def narrower(site: SiteAudit) -> bool:
+    """Whether taps along the other axes can be left out too; a bias makes the test miss only kernels of one weight."""
+    taps, kept = site.kernel[0], len(site.tap_groups)
+    return (site.parameters - site.useful_parameters) * taps > site.parameters * (taps - kept)
+
+
+def more(site: SiteAudit) -> str:
+    """What the taps along the first axis do not show; empty if they show all."""
+    if not beyond_depth(site):
+        return ""
+    what = (
+        "along the other axes taps meet only zeros too"
+        if narrower(site)
+        else "results that are equal are computed once"
+    )
+    return f"Less still is needed: {what}."
+
+
 def lede(audit: Audit) -> str:
     """How much of what is paid for meets data."""
     t = audit.totals
@@ -82,12 +100,13 @@ def lede(audit: Audit) -> str:
     part = t.useful_macs / t.macs
     only = "Only " if part < 0.9 else ""
     causes = []
-    if any(s.dead_taps for s in audit.sites):
+    beyond = [s for s in audit.sites if beyond_depth(s)]
+    if any(s.dead_taps for s in audit.sites) or any(narrower(s) for s in beyond):
         causes.append("on zeros")
     if any(s.merged_taps for s in audit.sites):
-        causes.append("on adding up the same slice again")
-    if any(beyond_depth(s) for s in audit.sites):
-        causes.append("on results that are equal, or on zeros along height and width")
+        causes.append("on meeting the same slice again")
+    if any(not narrower(s) for s in beyond):
+        causes.append("on computing equal results again")
     spent = ", ".join(causes[:-1]) + (" and " if len(causes) > 1 else "") + causes[-1] if causes else "for nothing"
     return (
         f"{only}{share(t.useful_macs, t.macs)} of the multiply-adds in {layers} meet data. "
@@ -132,10 +151,14 @@ def shapes(given: Iterable[Sequence[int]]) -> str:
 
 
 def refusals(report: FoldReport) -> list[tuple[str, str, list[str]]]:
-    """(rule, why, names of the sites), most sites first."""
+    """(rule, why, names of the sites), most sites first; sizes left free on purpose come last."""
     found: dict[tuple[str, str], list[str]] = {}
     for site in report.sites:
         for refusal in site.refusal:
             rule, _, why = refusal.partition(": ")
             found.setdefault((rule, why), []).append(site.audit.name)
-    return [(rule, why, names) for (rule, why), names in sorted(found.items(), key=lambda f: -len(f[1]))]
+
+    def order(item: tuple[tuple[str, str], list[str]]) -> tuple[bool, int]:
+        return item[0][1].endswith("its size is free"), -len(item[1])
+
+    return [(rule, why, names) for (rule, why), names in sorted(found.items(), key=order)]
