@@ -13,6 +13,7 @@ linear layer. They differ in what becomes of the frames, and in nothing else:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -115,23 +116,31 @@ def _block(reading: Reading, inside: int, outside: int) -> nn.Module:
 
 
 def cost(reading: Reading, width: float, shape: Shape) -> Cost:
-    """Count without computing: the network has shapes and no numbers."""
-    with torch.device("meta"):
-        model = Network(reading, width, shape).eval()
-        clip = torch.empty(1, 1, shape.frames, shape.size, shape.size)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        model(clip)
-    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+    """What a network costs for one clip."""
+    return counted(lambda: Network(reading, width, shape), 1, 1, shape.frames, shape.size, shape.size)
 
 
 def width_for(reading: Reading, budget: Budget, amount: int, shape: Shape) -> float:
-    """The width whose cost comes nearest to an amount. The cost grows with the width, so the search halves an interval."""
+    """The width whose cost comes nearest to an amount."""
+    return nearest(amount, lambda width: cost(reading, width, shape).of(budget))
+
+
+def nearest(amount: int, cost_of: Callable[[float], int]) -> float:
+    """The multiple of ``STEP`` whose cost is nearest to an amount. The cost grows, so the search halves an interval."""
     low, high = 1, 2
-    while cost(reading, high * STEP, shape).of(budget) < amount:
+    while cost_of(high * STEP) < amount:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        below = cost(reading, middle * STEP, shape).of(budget) < amount
-        low, high = (middle, high) if below else (low, middle)
-    return STEP * min((low, high), key=lambda steps: abs(cost(reading, steps * STEP, shape).of(budget) - amount))
+        low, high = (middle, high) if cost_of(middle * STEP) < amount else (low, middle)
+    return STEP * min((low, high), key=lambda steps: abs(cost_of(steps * STEP) - amount))
+
+
+def counted(build: Callable[[], nn.Module], *sizes: int) -> Cost:
+    """What a network costs for an input of some sizes. Nothing is computed: it has shapes and no numbers."""
+    with torch.device("meta"):
+        model, x = build().eval(), torch.empty(sizes)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(x)
+    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)

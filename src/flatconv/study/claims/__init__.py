@@ -6,6 +6,8 @@ from flatconv.study.claims import (
     c2_dead_taps_in_training,
     c3_direct_cost,
     c4_unit_depth_cost,
+    c6_time,
+    c7_slices,
     c9_unit_depth_equals_2d,
 )
 
@@ -14,5 +16,7 @@ CLAIMS: tuple[Experiment, ...] = (
     c2_dead_taps_in_training,
     c3_direct_cost,
     c4_unit_depth_cost,
+    c6_time,
+    c7_slices,
     c9_unit_depth_equals_2d,
 )
