@@ -15,6 +15,7 @@ from torch import Tensor
 from flatconv.errors import MissingExtraError
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left")
+TEXTURES = ("brick", "grass", "gravel")
 CLIPS = {"bunny": "bigbuckbunny.mp4", "bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
 
 
@@ -32,6 +33,13 @@ def photographs() -> tuple[Tensor, ...]:
     folder = _folder("skimage", "scikit-image") / "data"
     files = {p.stem: p for p in folder.iterdir()}
     return tuple(_picture(files[name]) for name in PHOTOGRAPHS)
+
+
+@cache
+def textures() -> tuple[Tensor, ...]:
+    """Grey photographs of surfaces in scikit-image, each (512, 512) in [0, 1], in the order of ``TEXTURES``."""
+    folder = _folder("skimage", "scikit-image") / "data"
+    return tuple(_picture(folder / f"{name}.png")[0] for name in TEXTURES)
 
 
 @cache

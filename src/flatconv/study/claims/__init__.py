@@ -8,6 +8,7 @@ from flatconv.study.claims import (
     c4_unit_depth_cost,
     c6_time,
     c7_slices,
+    c8_bands,
     c9_unit_depth_equals_2d,
 )
 
@@ -18,5 +19,6 @@ CLAIMS: tuple[Experiment, ...] = (
     c4_unit_depth_cost,
     c6_time,
     c7_slices,
+    c8_bands,
     c9_unit_depth_equals_2d,
 )
