@@ -3,13 +3,18 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from rich.console import Console
 
+import flatconv
 from flatconv import cli, spec
 from flatconv.commands import audit as audit_command
+from flatconv.commands import console
+from tests.stack import making
 
 MODELS = """
 import torch
@@ -236,3 +241,145 @@ def test_failed_verification_writes_nothing(models, capsys, monkeypatch):
     assert code == 4
     assert "Nothing was written" in " ".join(err.split())
     assert not os.path.exists("out")
+
+
+def test_stack_writes_its_windows(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    making.pictures(tmp_path / "frames", 11)
+    code, out, err = run(
+        capsys, "stack", "frames", "--stack", "time:4,step=3,edge=replicate", "-o", "out", "--size", "8x10"
+    )
+    assert code == 0
+    assert "11 of 3×8×10" in out
+    assert "time:4,stride=1,step=3,edge=replicate: depth is time" in out
+    assert "replicate, in 1 of 4 windows" in out
+    assert "0–3" in out
+    assert "Wrote 4 windows and stack.json to out" in err
+    names = [f"window-{i:06d}.safetensors" for i in range(4)]
+    assert sorted(os.listdir("out")) == ["stack.json", *names]
+    told = json.loads((tmp_path / "out/stack.json").read_text())
+    assert [f["frames"] for f in told["files"]][-1] == [9, 10, 10, 10]
+    made = flatconv.stack("frames", "time:4,step=3,edge=replicate", size=(8, 10))
+    for name, window in zip(names, made, strict=True):
+        assert torch.equal(safetensors.torch.load_file(f"out/{name}")["x"], window.data)
+    assert run(capsys, "stack", "frames", "--stack", "single", "-o", "out")[0] == 2
+    assert run(capsys, "stack", "frames", "--stack", "single", "-o", "out", "--force", "--format", "npy")[0] == 0
+    assert np.load("out/window-000010.npy").shape == (1, 3, 1, 12, 16)
+
+
+def test_stack_json_and_dry_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    making.series(tmp_path / "ct", [0.0, 1.0, 2.0])
+    arguments = (
+        "stack",
+        "ct",
+        "--stack",
+        "slices:3,edge=pad",
+        "--patches",
+        "4x4",
+        "--overlap",
+        "1",
+        "--modality",
+        "CT",
+    )
+    code, out, _ = run(capsys, *arguments, "--json", "--dry-run", "-o", "out")
+    found = json.loads(out)
+    assert code == 0
+    assert not os.path.exists("out")
+    assert (found["windows"], found["patches"], found["shape"]) == (3, 6, [1, 1, 3, 4, 4])
+    assert found["files"][0]["frames"] == [None, 0, 1]
+    assert found["files"][-1]["patch"] == [2, 4]
+    code, out, err = run(capsys, *arguments)
+    assert "row 2, column 4" in out
+    assert "zeros, in 2 of 3 windows" in out
+    assert "Nothing was written" in err
+
+
+def test_audit_of_a_stack(models, capsys, tmp_path):
+    making.pictures(tmp_path / "frames", 6)
+    call = ("--images", "frames", "--stack", "time:5")
+    code, out, _ = run(capsys, "audit", f"{models}:net", *call)
+    assert code == 0
+    assert "1×3×5×12×16" in out
+    assert "■ ■ ■" in out
+    assert "What stacking changes: depth 5 (time:5,stride=1,step=5,edge=drop) against one image" in out
+    assert "2 of 2 kernels meet more data when images are stacked" in " ".join(out.split())
+    code, out, _ = run(capsys, "audit", f"{models}:net", *call, "--json")
+    found = json.loads(out)
+    assert found["compared"]["sites"][0]["live_taps"] == {"stacked": [0, 1, 2], "single": [1]}
+    assert found["compared"]["useful"][1] == pytest.approx(1 / 3)
+    assert found["stack"]["windows"] == 1
+    assert found["totals"]["useful_macs"] == found["totals"]["macs"]
+    code, out, _ = run(capsys, "audit", f"{models}:net", "--images", "frames", "--stack", "single")
+    assert "No kernel meets more data" in out
+
+
+def test_a_model_that_needs_its_depth(models, capsys, tmp_path):
+    making.pictures(tmp_path / "frames", 3)
+    (tmp_path / "deep.py").write_text("from torch import nn\ndef net():\n    return nn.Conv3d(3, 4, 3)\n")
+    code, out, _ = run(capsys, "audit", "deep.py:net", "--images", "frames", "--stack", "time:3")
+    assert code == 0
+    assert "On one image the model does not run" in out
+
+
+def test_fold_of_a_stack(models, capsys, tmp_path):
+    np.save("volume.npy", np.random.default_rng(0).random((3, 2, 12, 16), dtype=np.float32))
+    call = ("--images", "volume.npy", "--layout", "CDHW", "--stack", "single", "--size", "8", "--no-verify")
+    code, out, _ = run(capsys, "fold", f"{models}:net", *call, "--json", "-o", "out")
+    assert code == 0
+    assert json.loads(out)["stack"]["shape"] == [1, 3, 1, 8, 8]
+    assert json.loads((tmp_path / "out/report.json").read_text())["stack"]["source"] == "volume.npy"
+    code, out, _ = run(capsys, "peak", f"{models}:net", *call[:-1])
+    assert code == 0
+
+
+STACKS = [
+    ("no such source", ["stack", "none", "--stack", "single"], "there is no file 'none'"),
+    ("no way to stack", ["stack", "frames"], "--stack"),
+    ("unknown way", ["stack", "frames", "--stack", "movie"], "single, time:N"),
+    ("too short", ["stack", "frames", "--stack", "time:9"], "there are 3"),
+    ("negative stride", ["stack", "frames", "--stack", "time:2,stride=-2"], "stride is -2"),
+    ("no size", ["stack", "frames", "--stack", "single", "--size", "big"], "--size 'big' is no size"),
+    ("no patches", ["stack", "frames", "--stack", "single", "--patches", "99"], "height of 99"),
+    ("unknown format", ["stack", "frames", "--stack", "single", "--format", "gif"], "safetensors or npy"),
+    ("unknown channels", ["stack", "frames", "--stack", "single", "--channels", "cmyk"], "rgb, gray, stored"),
+    ("output is a file", ["stack", "frames", "--stack", "single", "-o", "models.py"], "is a file"),
+    ("empty folder", ["stack", "empty", "--stack", "single"], "it is empty"),
+    ("damaged picture", ["stack", "bad", "--stack", "single", "-o", "out"], "img2.png' cannot be read as a picture"),
+    ("images without a way", ["audit", "models.py:net", "--images", "frames"], "--images needs --stack"),
+    ("a way without images", ["audit", "models.py:net", "--stack", "single"], "--stack is for --images SOURCE"),
+    ("size without images", ["fold", "models.py:net", "--input", "1x3x1x8x8", "--size", "8"], "--size is for --images"),
+    (
+        "both",
+        ["audit", "models.py:net", "--images", "frames", "--stack", "single", "--image", "frames/img1.png"],
+        "leave one out",
+    ),
+    ("array without a layout", ["audit", "models.py:net", "--images", "a.npy", "--stack", "single"], "needs a layout"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [w[1:] for w in STACKS], ids=[w[0] for w in STACKS])
+def test_wrong_stacks_get_a_sentence(models, capsys, tmp_path, arguments, words):
+    making.pictures(tmp_path / "frames", 3)
+    making.pictures(tmp_path / "bad", 3)
+    data = (tmp_path / "bad/img2.png").read_bytes()
+    (tmp_path / "bad/img2.png").write_bytes(data[:200])  # its header can be read, its pixels cannot
+    (tmp_path / "empty").mkdir()
+    np.save("a.npy", np.zeros((3, 1, 8, 8)))
+    before = sorted(os.listdir())
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert words in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err + out
+    assert sorted(n for n in os.listdir() if n != "__pycache__") == before
+
+
+def test_a_bar_on_a_terminal(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    making.pictures(tmp_path / "frames", 3)
+    monkeypatch.setattr(console, "err", Console(stderr=True, force_terminal=True, width=100))
+    code, out, err = run(capsys, "stack", "frames", "--stack", "single", "-o", "out")
+    assert code == 0
+    assert "stacking" in err
+    assert "3/3" in err
+    assert "\x1b" not in out

@@ -35,7 +35,7 @@ class Array(Source):
         sizes = dict(zip(axes, shape, strict=True))
         if sizes.get("N", 1) != 1:
             raise InputError(
-                f"{name} has {sizes['N']} items on its axis N, and one is stacked at a time: give array[i:i+1], or name "
+                f"'{name}' has {sizes['N']} items on its axis N, and one is stacked at a time: give array[i:i+1], or name "
                 "the axis D or T if the items follow one another"
             )
         self.name, self.notes = name, []
@@ -44,13 +44,13 @@ class Array(Source):
         check_frames(name, self.length)
         self.shape = (sizes.get("C", 1), sizes["H"], sizes["W"])
         if not self.shape[0]:
-            raise InputError(f"{name} has no channels: nothing can be stacked")
+            raise InputError(f"'{name}' has no channels: nothing can be stacked")
         check_pixels(name, sizes["W"], sizes["H"], "an array with frames")
         self.sizes = {self.shape[1:]: name}
         probe = array[tuple(slice(0, 0) for _ in axes)]
         if isinstance(probe, Tensor):
             if probe.is_complex() or probe.is_quantized:
-                raise InputError(f"{name} has values of type {probe.dtype}, and real numbers are needed")
+                raise InputError(f"'{name}' has values of type {probe.dtype}, and real numbers are needed")
             self.full = float(torch.iinfo(probe.dtype).max) if probe.dtype in _UNSIGNED else None
         else:
             as_tensor(probe)
@@ -71,7 +71,7 @@ def array_file(path: Path, layout: str | None) -> Array:
     Raises:
         InputError: it is no such file, or holds objects or several tensors.
     """
-    name = f"'{path}'"
+    name = str(path)
     with open_regular(path) as file:
         if path.suffix.lower() == ".npy":
             with reading(str(path), "an array"):
@@ -79,7 +79,7 @@ def array_file(path: Path, layout: str | None) -> Array:
         held = check_safetensors(file, str(path))
     if len(held) != 1:
         few = ", ".join(list(held)[:6]) or "none"
-        raise InputError(f"{name} holds {len(held)} tensors ({few}), and one is stacked: save it alone")
+        raise InputError(f"'{name}' holds {len(held)} tensors ({few}), and one is stacked: save it alone")
     opened = package("safetensors", "safetensors", "", "reading tensors").safe_open(str(path), framework="pt")
     return Array(_Slices(opened, next(iter(held)), next(iter(held.values()))[1]), layout, name)
 
