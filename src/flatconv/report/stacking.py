@@ -38,7 +38,7 @@ def stack_view(summary: Summary) -> RenderableType:
         "stacked": f"{summary.how}: depth is {summary.axis}",
         "windows": f"{summary.windows}{cut}",
         "shape": f"{size(summary.shape)} (items × channels × depth × height × width)",
-        "beyond the ends": beyond,
+        **({} if summary.outside == "none" else {"beyond the ends": beyond}),
         "frames in no window": str(summary.unused),
     }
     for name, value in rows.items():

@@ -28,8 +28,8 @@ class Strategy:
 
     @property
     def outside(self) -> str:
-        """What a window shows beyond the ends: a word of ``edges.EDGES``."""
-        return "drop"
+        """What a window shows beyond the ends: a word of ``edges.EDGES``; ``none`` where none ever does."""
+        return "none"
 
     def windows(self, frames: int) -> int:
         """How many windows a source of so many frames has."""

@@ -13,7 +13,7 @@ class Single(Strategy):
     """``single``: each frame is a window of its own, (1, C, 1, H, W)."""
 
     NAME: ClassVar[str] = "single"
-    AXIS: ClassVar[str] = "nothing: one image"
+    AXIS: ClassVar[str] = "one image"
 
     def windows(self, frames: int) -> int:
         return frames
