@@ -19,7 +19,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 Reading = Literal["one frame", "averaged", "channels", "3-D", "(2+1)-D"]
 READINGS: tuple[Reading, ...] = get_args(Reading)
@@ -137,10 +136,17 @@ def nearest(amount: int, cost_of: Callable[[float], int]) -> float:
 
 
 def counted(build: Callable[[], nn.Module], *sizes: int) -> Cost:
-    """What a network costs for an input of some sizes. Nothing is computed: it has shapes and no numbers."""
-    with torch.device("meta"):
-        model, x = build().eval(), torch.empty(sizes)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        model(x)
-    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+    """What a network of convolutions and linear layers costs for an input of some sizes, seen by running it."""
+    macs = 0
+
+    def add(layer: nn.Module, _: object, out: Tensor) -> None:
+        nonlocal macs
+        macs += out.numel() * layer.weight[0].numel()  # type: ignore[index]
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = build().eval()
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+                layer.register_forward_hook(add)
+        model(torch.zeros(sizes))
+    return Cost(sum(p.numel() for p in model.parameters()), macs)

@@ -71,7 +71,7 @@ class Examples:
     tests: Mapping[str, Clips]
 
 
-def examples(task: Task, window: Window, seed: int, train: int, test: int) -> Examples:
+def examples(task: Task, window: Window, seed: int, train: int, test: int, film: int) -> Examples:
     """Draw the clips of a task.
 
     Args:
@@ -80,6 +80,7 @@ def examples(task: Task, window: Window, seed: int, train: int, test: int) -> Ex
         seed: decides what is held out (two of eight photographs, one of three videos) and what is drawn.
         train: clips to learn from.
         test: clips of each situation.
+        film: frames of each video that are used, at most.
 
     Returns:
         The clips.
@@ -87,7 +88,7 @@ def examples(task: Task, window: Window, seed: int, train: int, test: int) -> Ex
     random = torch.Generator().manual_seed(seed)
     how = replace(window, noise=task.noise)
     still = task.name in ("photographs", "moment")
-    sources = _stills() if still else _videos(1 + max(how.speeds) * (how.frames - 1))
+    sources = _stills() if still else _videos(1 + max(how.speeds) * (how.frames - 1), film)
     held = {seed % len(sources), (seed + 3) % len(sources)}  # of three videos these are one and the same
     seen = [film for i, films in enumerate(sources) if i not in held for film in films]
     unseen = [film for i, films in enumerate(sources) if i in held for film in films]
@@ -109,9 +110,9 @@ def _stills() -> tuple[tuple[Tensor, ...], ...]:
 
 
 @cache
-def _videos(shortest: int) -> tuple[tuple[Tensor, ...], ...]:
+def _videos(shortest: int, frames: int) -> tuple[tuple[Tensor, ...], ...]:
     """Each video as its scenes: brightness, (T, 48, W)."""
-    films = [_grey(data.clip(name, HEIGHT["videos"], 250), HEIGHT["videos"]) for name in data.CLIPS]
+    films = [_grey(data.clip(name, HEIGHT["videos"], frames), HEIGHT["videos"]) for name in data.CLIPS]
     return tuple(scenes(film, CUT, shortest) for film in films)
 
 

@@ -37,6 +37,7 @@ class Config:
         width: of the 3-D network, whose parameters and multiply-adds the others are given.
         train: clips to learn from.
         test: clips of each situation.
+        film: frames of each video that are used, at most.
         training: of every network alike.
         seeds: each holds out other pictures, draws other clips and starts from other weights.
     """
@@ -46,6 +47,7 @@ class Config:
     width: float
     train: int
     test: int
+    film: int
     training: Training
     seeds: tuple[int, ...]
 
@@ -56,6 +58,7 @@ FULL = Config(
     width=6,
     train=1024,
     test=800,
+    film=250,
     training=Training(epochs=6, batch=32, rate=4e-3),
     seeds=(0, 1, 2, 3, 4, 5),
 )
@@ -65,6 +68,7 @@ QUICK = Config(
     width=2,
     train=64,
     test=64,
+    film=30,
     training=Training(epochs=1, batch=32, rate=4e-3),
     seeds=(0, 1),
 )
@@ -177,7 +181,7 @@ def _measure(task: Task, config: Config, measured: dict[str, Scores], progress: 
         measured[name] = Scores(1 / task.classes, defaultdict(list), costs)
     for seed in config.seeds:
         progress(f"{task.name}, seed {seed}")
-        drawn = examples(task, config.window, seed, config.train, config.test)
+        drawn = examples(task, config.window, seed, config.train, config.test, config.film)
         for reading in READINGS:
             for budget in BUDGETS:
                 if not (reading == "3-D" and budget != BUDGETS[0]):
