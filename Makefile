@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup run test check fuzz mutants recall metamorphic bench docs clean
+.PHONY: setup run test check fuzz mutants recall metamorphic bench study study-docs docs clean
 
 # How many random programs: make fuzz N=100000 GRAPHS=5000 START=0
 N ?= 2000
@@ -47,6 +47,15 @@ metamorphic: setup
 
 bench: setup
 	$(BIN)/python benchmarks/fold.py --json benchmarks/results/fold.json --figure docs/bench.svg
+
+study: setup
+	$(BIN)/flatconv study -o out/study --force
+
+# The report of the last run becomes the one in docs/.
+study-docs:
+	mkdir -p docs/study
+	rm -f docs/study/*.svg
+	cp out/study/study.md out/study/study.json out/study/*.svg docs/study/
 
 docs: setup
 	$(BIN)/python benchmarks/readme.py

@@ -54,10 +54,12 @@ def study(
         with _told() as progress:
             found = run.run(quick=quick, only=keys, threads=threads, earlier=earlier, progress=progress, keep=keep)
     except KeyboardInterrupt:
-        if not kept:
-            raise
-        done = ", ".join(e.claim.key for e in kept[-1].entries)
-        err.print(Text(f"Interrupted. {done} is kept in {plain(output / saved.NAME)}; --resume goes on from there."))
+        held = kept[-1] if kept else earlier
+        if held is None:
+            err.print(Text("error: interrupted, nothing was written", style="bold red"))
+        else:
+            done = ", ".join(e.claim.key for e in held.entries)
+            err.print(Text(f"Interrupted. Kept in {plain(output / saved.NAME)}: {done}. --resume goes on from there."))
         raise SystemExit(130) from None
     with files.folder(output, force=True) as folder:
         (folder / saved.NAME).write_text(saved.text(found), encoding="utf-8")

@@ -99,17 +99,15 @@ def _lines(panel: Any, chart: Chart) -> None:
         panel.set_xticks(places, [f"{p:g}" for p in places])
     if "x" in chart.log:
         panel.set_xscale("log")
+        _plain_log(panel.xaxis, [p for p in places if isinstance(p, int | float)])
         if len(places) <= MANY:
             panel.set_xticks(places, [f"{p:g}" for p in places])
-            panel.minorticks_off()
 
 
 def _bars(panel: Any, chart: Chart, flat: bool) -> None:
     labels = list(dict.fromkeys(x for s in chart.series for x in s.x))
     wide = GROUP / max(len(chart.series), 1)
     floor = _floor(chart)
-    if "y" in chart.log:
-        (panel.set_xscale if flat else panel.set_yscale)("log")
     for i, (mark, series) in enumerate(zip(itertools.cycle(style.SERIES), chart.series, strict=False)):
         at = [labels.index(x) + (i - (len(chart.series) - 1) / 2) * wide for x in series.x]
         tall = [y - floor if math.isfinite(y) else 0.0 for y in series.y]
@@ -137,8 +135,9 @@ def _bars(panel: Any, chart: Chart, flat: bool) -> None:
 
 
 def _labels(panel: Any, chart: Chart, flat: bool) -> None:
-    if "y" in chart.log and not flat:
-        panel.set_yscale("log")
+    if "y" in chart.log:
+        (panel.set_xscale if flat else panel.set_yscale)("log")
+        _plain_log(panel.xaxis if flat else panel.yaxis, [v for s in chart.series for v in (*s.y, *s.low, *s.high)])
     across, up = (chart.y_label, chart.x_label) if flat else (chart.x_label, chart.y_label)
     panel.set_xlabel(plain(across))
     panel.set_ylabel(plain(up))
@@ -155,8 +154,23 @@ def _labels(panel: Any, chart: Chart, flat: bool) -> None:
             panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]) if min(known) > 0 else -0.03 * max(known))
 
 
+def _plain_log(axis: Any, values: Sequence[float]) -> None:
+    """Ticks as numbers and not as powers; between the powers of ten too where there are few of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    known = [v for v in values if math.isfinite(v) and v > 0]
+    narrow = bool(known) and max(known) < 200 * min(known)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _legend(figure: Any, panel: Any, chart: Chart) -> None:
     handles, names = panel.get_legend_handles_labels()
+    if chart.reference is not None:  # it goes last
+        at = names.index(plain(chart.reference[1]))
+        handles.append(handles.pop(at))
+        names.append(names.pop(at))
     if len(chart.series) < 2 and chart.reference is None:
         return
     longest = max((len(n) for n in names), default=1)
