@@ -12,6 +12,7 @@ from torch import nn
 
 from flatconv.analyse import Analysis, analyse
 from flatconv.capture import Capture, capture
+from flatconv.fanin import warning
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import AxisPlan, Site
 from flatconv.ops.pad import padding
@@ -87,7 +88,7 @@ class Audit:
         totals: sums.
         unused_parameters: names of parameters that this call never reads.
         unknown: operators that flatconv does not know, with the places that use them.
-        notes: sizes that could not stay free, and why.
+        notes: sizes that could not stay free, and why; whether convolutions start too small.
         assumptions: facts that were declared and not derived.
     """
 
@@ -195,7 +196,7 @@ def audit_of(captured: Capture, analysis: Analysis) -> Audit:
         totals=totals,
         unused_parameters=tuple(unused),
         unknown=analysis.unknown,
-        notes=captured.notes,
+        notes=(*captured.notes, *warning(program, analysis, names)),
         assumptions=tuple(a.words() for a in captured.assumed),
     )
 

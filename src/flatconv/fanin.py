@@ -13,14 +13,16 @@ that all merge on one slice therefore start exactly as wide as the kernel of low
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from flatconv.analyse import Analysis
 from flatconv.ops.conv import AxisPlan, Site
+from flatconv.program import Node, Program
 
 RARE = 14.0
 """Chances below e⁻¹⁴, one in a million, are taken for none."""
@@ -139,3 +141,48 @@ def why_not_fresh(values: Tensor, limit: float, fewest: int = FEWEST) -> str:
     if off or largest < 1 - RARE / n:
         return "its weights are not spread as the default draws them"
     return ""
+
+
+SAMPLE = 2**16
+"""An audit looks at about so many weights of a convolution."""
+
+NORMS = ("batch_norm", "group_norm", "instance_norm", "layer_norm")
+
+
+def warning(program: Program, analysis: Analysis, names: Mapping[Node, str]) -> tuple[str, ...]:
+    """What an audit says of sites that look freshly initialised and start too small; nothing if there are none.
+
+    Args:
+        program: with its weights.
+        analysis: of it.
+        names: of the sites.
+    """
+    found: dict[Node, float] = {}
+    for node, here in analysis.sites.items():
+        begins = start(here)
+        if begins.short == 1 or begins.unclear or here.weight.op != "weight":
+            continue
+        weight = program.weights[here.weight]
+        part = weight[:: max(1, weight.numel() // SAMPLE)]
+        if not why_not_fresh(live_part(part, begins.live), bound(weight)):
+            found[node] = begins.factor
+    if not found:
+        return ()
+    few = [names[n] for n in found][:3]
+    listed = ", ".join(few) + (f" and {len(found) - len(few)} more" if len(found) > len(few) else "")
+    low, high = min(found.values()), max(found.values())
+    by = f"{low:.3g}" if math.isclose(low, high) else f"{low:.3g} to {high:.3g}"
+    normed = sum(bool(n.users) and all(_is_norm(u) for u in n.users) for n in found)
+    text = (
+        f"{len(found)} site{' looks' if len(found) == 1 else 's look'} freshly initialised and start{'s' * (len(found) == 1)} "
+        f"{by} times too small, because PyTorch's default counts taps that meet no data ({listed}): "
+        "flatconv.reinit corrects it before training"
+    )
+    if normed:
+        which = "a normalisation follows" + ("" if normed == len(found) else f" {normed} of them")
+        text += f"; {which}, which takes the scale out again, so little depends on it there"
+    return (text,)
+
+
+def _is_norm(node: Node) -> bool:
+    return node.op.startswith("aten.") and any(norm in node.op for norm in NORMS)

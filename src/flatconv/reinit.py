@@ -94,8 +94,8 @@ def reinit(
     """Correct, in place, the initial scale of convolutions whose fan-in counts taps that meet no data.
 
     For a model that has just been built and is about to be trained. Weights that do not look as PyTorch's default draws
-    them are left alone: trained weights are never touched, and a second call finds nothing to do. Under an error the
-    model is as it was.
+    them are left alone: trained weights are never touched, and a second call finds nothing to do. (What the first few small
+    steps of a training change cannot be told from the draw.) After an error the model is as it was.
 
     Args:
         model: any module that torch.export captures. It is looked at in eval mode; its own modes are put back.
@@ -230,6 +230,8 @@ def _not_ours(captured: Capture, node: Node) -> str:
         return "is no parameter of the model"
     if not tensor.requires_grad:
         return "is frozen (requires_grad is False)"
+    if tensor.grad is not None:
+        return "has a gradient: training has begun"
     place = tensor.untyped_storage().data_ptr()
     held = [*model.parameters(), *model.buffers()]
     if any(t is not tensor and t.numel() and t.untyped_storage().data_ptr() == place for t in held):
