@@ -52,14 +52,15 @@ class Config:
 FULL = Config(
     patches=(
         Patches("scale", bands=7, size=24, noise=0.7, seen=(0.0, 1.0), unseen=(1.2, 1.8)),
-        Patches("exposure", bands=7, size=16, noise=0.2, seen=(-1.0, 1.0), unseen=(1.5, 2.5)),
+        Patches("exposure", bands=7, size=16, noise=0.15, seen=(-1.0, 1.0), unseen=(1.5, 2.5)),
     ),
     width=5,
     train=900,
     test=900,
     training=Training(epochs=8, batch=32, rate=4e-3),
     margin=0.02,
-    seeds=(0, 1, 2, 3, 4, 5, 6, 7),
+    # Seeds 0 to 2 were looked at while the noise was chosen, so they are not measured with.
+    seeds=(10, 11, 12, 13, 14, 15, 16, 17),
 )
 QUICK = Config(
     patches=(
@@ -113,19 +114,25 @@ def run(config: Config, progress: Progress) -> Result:
     return result(config, [scores for how in config.patches for scores in _measure(config, how, progress)])
 
 
-def judge(order: Sequence[Estimate], gain: Sequence[Estimate], margin: float) -> Verdict:
+def judge(order: Sequence[Estimate], gain: Sequence[Estimate], mixed: Sequence[Estimate], margin: float) -> Verdict:
     """Does depth have a meaning that pays?
 
-    ``order`` are the accuracies of 3-D with the bands in order minus those with the bands shuffled, ``gain`` those of bands
-    as depth minus bands as channels, one of each for every test. A difference *is there* if its interval lies above 0; it is
-    *not there* if not, and its interval ends at or below ``margin``; it is open otherwise.
+    The accuracy of 3-D with the bands in order, minus that
+
+    * with the bands shuffled (``order``): does the order tell it something?
+    * of bands as channels (``gain``): is depth the better place for them?
+    * of each band by itself, averaged (``mixed``): is it that kernels reach over several bands, or only that all bands have
+      the same weights?
+
+    One of each for every test. A difference *is there* if its interval lies above 0; it is *not there* if not, and its
+    interval ends at or below ``margin``; it is open otherwise.
 
     * confirmed: all are there;
     * refuted: none is there;
     * corrected: some are there and some are not, whatever becomes of the open ones;
     * undecided: otherwise.
     """
-    found = (*order, *gain)
+    found = (*order, *gain, *mixed)
     there = sum(e.low > 0 for e in found)
     absent = sum(e.low <= 0 and e.high <= margin for e in found)
     if there and absent:
@@ -139,21 +146,22 @@ def judge(order: Sequence[Estimate], gain: Sequence[Estimate], margin: float) ->
 
 def result(config: Config, measured: Sequence[Scores]) -> Result:
     """Numbers to a verdict, tables and charts."""
-    level = 1 - 0.05 / max(2 * len(measured), 1)
+    level = 1 - 0.05 / max(3 * len(measured), 1)
     order = [_difference("in order minus shuffled", s, DEPTH, SHUFFLED, level) for s in measured]
     gain = [_difference("depth minus channels", s, DEPTH, CHANNELS, level) for s in measured]
     mixed = [_difference("depth minus each band by itself", s, DEPTH, ALONE, level) for s in measured]
     return Result(
-        verdict=judge(order, gain, config.margin),
+        verdict=judge(order, gain, mixed, config.margin),
         finding=f"Accuracy in 3-D with the bands in order minus that with the bands shuffled: {_list(order)}. "
-        f"Bands as depth minus bands as channels: {_list(gain)}.",
+        f"Minus that of bands as channels: {_list(gain)}. Minus that of each band by itself, averaged: {_list(mixed)}.",
         estimates=(*order, *gain, *mixed),
-        charts=(_accuracies(measured), _differences(measured, order, gain)),
+        charts=(_accuracies(measured), _differences(measured, order, gain, mixed)),
         tables=(_scores(measured), _costs(measured)),
         notes=NOTES,
-        advice="Bands that are always in the same place: give them to a Conv2d as channels first, which costs least, and take "
-        "Conv3d (flatconv stack, bands as depth) where what you look for moves along the bands, as a spectrum or a scale does. "
-        "Compare with the bands shuffled: if that is no worse, depth means nothing to your network.",
+        advice="Bands that are always in the same place: give them to a Conv2d as channels first, which costs least. "
+        "Where what you look for moves along the bands, share weights over the bands: Conv3d with bands as depth "
+        "(flatconv stack --stack bands), or a Conv2d on each band, averaged. Measure both, and Conv3d with the bands "
+        "shuffled: if it is no worse, the depth of your kernels means nothing to your network.",
     )
 
 
@@ -232,13 +240,19 @@ def _accuracies(measured: Sequence[Scores]) -> Chart:
     )
 
 
-def _differences(measured: Sequence[Scores], order: Sequence[Estimate], gain: Sequence[Estimate]) -> Chart:
+def _differences(
+    measured: Sequence[Scores], order: Sequence[Estimate], gain: Sequence[Estimate], mixed: Sequence[Estimate]
+) -> Chart:
     return Chart(
         "bars",
         "What the order, and depth, are worth",
         "test",
         "difference in accuracy",
-        (_series("in order minus shuffled", measured, order), _series("depth minus channels", measured, gain)),
+        (
+            _series("in order minus shuffled", measured, order),
+            _series("depth minus channels", measured, gain),
+            _series("depth minus each band by itself", measured, mixed),
+        ),
         reference=(0.0, "no difference"),
     )
 
