@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from flatconv.findings import Estimate
+from flatconv.findings import Estimate, Series
 from flatconv.report import study as report
 from tests.study import made
 
@@ -174,3 +174,13 @@ def test_an_empty_study_is_a_page_too():
     empty = made.study(verdicts=())
     assert "0 claims" in page(empty)
     assert "none yet" in text(empty)
+
+
+def test_the_caption_names_the_level_of_the_intervals():
+    one = made.result(estimates=(made.estimate(level=0.9), made.estimate(value=1.0, low=1.0, high=1.0)))
+    assert report.caption(made.chart(), one) == "Whiskers and bands are intervals of 90 %."
+    two = made.result(estimates=(made.estimate(level=0.9), made.estimate(level=0.975)))
+    assert report.caption(made.chart(), two) == "Whiskers and bands are intervals."
+    assert report.level(made.estimate(level=0.975)) == "97.5 %"
+    without = made.chart(series=(Series("s", ("a",), (1.0,)),))
+    assert report.caption(without, one) == ""

@@ -17,7 +17,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from flatconv.errors import plain
-from flatconv.findings import Chart, Entry, Estimate, Study, Table
+from flatconv.findings import Chart, Entry, Estimate, Result, Study, Table
 from flatconv.report import charts
 from flatconv.report.page import data_uri, page
 
@@ -87,7 +87,8 @@ def html(study: Study, drawn: Mapping[str, list[Figure]]) -> str:
         prose=_prose,
         source=data_uri,
         describe=charts.describe,
-        intervals=charts.intervals,
+        caption=caption,
+        level=level,
         chart_table=chart_table,
         flat=flat,
         is_number=is_number,
@@ -137,6 +138,19 @@ def tally(study: Study) -> str:
     parts = [f"{found[v]} {v}" for v in MEANS if found[v]]
     n = len(study.entries)
     return f"{n} claim{'' if n == 1 else 's'} of the article put to the test: {', '.join(parts) or 'none yet'}."
+
+
+def level(e: Estimate) -> str:
+    """Of the confidence of an interval; a count of everything has none."""
+    return f"{100 * e.level:.3g} %" if e.high > e.low else "exact"
+
+
+def caption(chart: Chart, result: Result) -> str:
+    """What the intervals of a figure are; empty if it has none. Those of many comparisons may have levels of their own."""
+    if not charts.intervals(chart):
+        return ""
+    levels = {level(e) for e in result.estimates} - {"exact"}
+    return f"Whiskers and bands are intervals{f' of {levels.pop()}' if len(levels) == 1 else ''}."
 
 
 def headline(entry: Entry) -> str:
@@ -234,11 +248,12 @@ def _section(entry: Entry, drawn: Iterable[Figure], quick: bool) -> list[str]:
     lines += [f"The article: {_mark(claim.said)}  ", f"Measured: {_mark(claim.question)}", ""]
     for figure in drawn:
         lines += [f"![{_mark(figure.chart.title)}]({figure.name})", ""]
-        if charts.intervals(figure.chart):
-            lines += ["Whiskers and bands are intervals of 95 %.", ""]
+        if under := caption(figure.chart, result):
+            lines += [_mark(under), ""]
     lines += ["What the verdict stands on:", ""]
     lines += _rows(
-        ("", "value and interval", "n"), [(_mark(e.name), _mark(estimate(e)), f"{e.n:,}") for e in result.estimates]
+        ("", "value and interval", "level", "n"),
+        [(_mark(e.name), _mark(estimate(e)), level(e), f"{e.n:,}") for e in result.estimates],
     )
     for table in result.tables:
         lines += ["", f"**{_mark(table.title)}**", ""]
