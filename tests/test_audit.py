@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
+from flatconv.examples import image_vae
 from tests.forms import Before, Net, Padded, filled, sample
 
 
@@ -244,3 +245,48 @@ def test_an_audit_agrees_with_the_fold():
     assert report.audit.sites == audit.sites
     assert [s.audit for s in report.sites] == list(audit.sites)
     assert report.audit.totals == audit.totals
+
+
+# --- initial scale
+
+
+def started(model, *tensors):
+    """Notes on the initial scale, with PyTorch's own initialisation."""
+    return [n for n in flatconv.audit(model, tensors).notes if "freshly initialised" in n]
+
+
+def test_fresh_sites_that_start_too_small_are_noted():
+    x = sample(1, 4, 1, 6, 7, dtype=torch.float32)
+    net = nn.Sequential(nn.Conv3d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv3d(8, 8, (5, 1, 1), padding=(2, 0, 0)))
+    (note,) = started(net, x)
+    assert note.startswith("2 sites look freshly initialised and start 1.73 to 2.24 times too small")
+    assert "(0, 2)" in note
+    assert "flatconv.reinit" in note
+    assert "normalisation" not in note
+    assert "2 sites look" in " ".join(str(flatconv.audit(net, (x,))).split())
+    flatconv.reinit(net, (x,))
+    assert started(net, x) == []
+
+
+def test_a_normalisation_behind_is_noted_too():
+    x = sample(2, 4, 1, 6, 7, dtype=torch.float32)
+    first = nn.Sequential(nn.Conv3d(4, 8, 3, padding=1), nn.BatchNorm3d(8)).eval()
+    (note,) = started(first, x)
+    assert note.startswith("1 site looks freshly initialised and starts 1.73 times too small")
+    assert "a normalisation follows, which" in note
+    (note,) = started(nn.Sequential(*first, nn.Conv3d(8, 8, 3, padding=1)).eval(), x)
+    assert "a normalisation follows 1 of them" in note
+
+
+@pytest.mark.parametrize("model", [
+    filled(nn.Conv3d(4, 8, 3, padding=1), dtype=torch.float32),
+    nn.Conv3d(4, 8, (1, 3, 3), padding=(0, 1, 1)),
+    nn.Conv3d(4, 8, 3, padding=1, padding_mode="replicate"),
+    nn.utils.parametrizations.weight_norm(nn.Conv3d(4, 8, 3, padding=1)),
+], ids=["other weights", "unit depth", "merged taps", "computed weights"])  # fmt: skip
+def test_other_sites_get_no_such_note(model):
+    assert started(model, sample(1, 4, 1, 6, 7, dtype=torch.float32)) == []
+
+
+def test_a_trained_model_gets_no_such_note():
+    assert started(image_vae(), sample(1, 3, 1, 32, 32, dtype=torch.float32)) == []
