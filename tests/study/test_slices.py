@@ -73,6 +73,8 @@ def test_only_a_network_without_neighbours_ignores_them(task, reading):
     torch.manual_seed(0)
     network = Restorer(task, reading, 4).eval()
     stacks = whole(task, CT, (4, 5, 6), 60.0, torch.Generator().manual_seed(0)).inputs
+    assert network(stacks).equal(first_guess(task, reading, stacks))  # before training
+    torch.nn.init.normal_(network.layers[-1].weight)
     out = network(stacks)
     assert out.shape == (3, 1, 16, 16)
     changed = stacks.clone()

@@ -161,6 +161,8 @@ class Restorer(nn.Module):
             layers.append(nn.ReLU())
             last = channels
         self.layers = nn.Sequential(*layers[:-1])
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)  # training starts from the first guess itself
 
     def forward(self, stacks: Tensor) -> Tensor:
         guess = first_guess(self.task, self.reading, stacks)

@@ -6,7 +6,7 @@ import pytest
 
 from flatconv.findings import Estimate
 from flatconv.study.claims import c6_time as c6
-from flatconv.study.networks import BUDGETS, READINGS
+from flatconv.study.networks import BUDGETS, READINGS, Shape, cost
 
 CHANCE, ABOVE, WIDE, LITTLE = (-0.03, 0.03), (0.4, 0.6), (-0.1, 0.4), (0.01, 0.2)
 
@@ -30,6 +30,13 @@ def given(*intervals):
 )
 def test_verdict(blind, volume, channels, verdict):
     assert c6.judge(given(*blind), given(*volume), given(*channels)) == verdict
+
+
+def test_networks_cost_the_same_at_each_budget():
+    shape = Shape(7, 24, 8)
+    wanted = cost("3-D", c6.FULL.width, shape)
+    for (reading, budget), width in c6._widths(c6.FULL.width, shape).items():
+        assert abs(cost(reading, width, shape).of(budget) / wanted.of(budget) - 1) < c6.CLOSE
 
 
 def test_the_experiment_in_small():
