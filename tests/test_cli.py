@@ -83,6 +83,22 @@ def test_audit_json(models, capsys):
     assert "capturing" in err  # progress does not go where the numbers go
 
 
+def test_audit_writes_a_page(models, capsys, monkeypatch):
+    arguments = ("audit", f"{models}:net", "--input", "1x3x1x16x20", "--html", "page.html")
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert "2 sites" in out
+    assert "Wrote page.html" in err
+    with open("page.html", encoding="utf-8") as f:
+        assert "Only 33.3 % of the multiply-adds" in f.read()
+    # Said before any work is done.
+    monkeypatch.setattr(audit_command, "run_audit", None)
+    for path, words in (("page.html", "exists already"), (".", "is a folder"), ("none/page.html", "no folder")):
+        code, _, err = run(capsys, *arguments[:-1], path)
+        assert code == 2
+        assert words in " ".join(err.split())
+
+
 def test_fold_writes_what_it_says(models, capsys, tmp_path):
     code, out, err = run(capsys, "fold", f"{models}:net", "--input", "1x3x1x16x20", "-o", "out")
     assert code == 0

@@ -32,6 +32,7 @@ def test_audit():
     }  # fmt: skip
     assert {f.name for f in dataclasses.fields(Totals)} >= {"macs", "useful_macs", "parameters", "useful_parameters"}
     assert callable(flatconv.Audit.to_json)
+    assert parameters(flatconv.Audit.to_html) == ["self", "path", "force=False"]
 
 
 def test_fold():
@@ -40,6 +41,7 @@ def test_fold():
     ]  # fmt: skip
     names = {f.name for f in dataclasses.fields(FoldReport)}
     assert names >= {"sites", "evidence", "assumptions", "unused_parameters"}
+    assert parameters(FoldReport.to_html) == ["self", "path", "force=False", "measured=None"]
     assert callable(flatconv.Folded.save)
     assert callable(flatconv.Folded.save_weights)
 

@@ -19,8 +19,8 @@ def test_the_first_sentence_answers_the_question():
     [
         ([], "no 3-D convolution"),
         ([pages.site(groups=((0,), (1,), (2,)))], "there is nothing to leave out"),
-        ([pages.site(groups=((0, 1, 2),))], "on meeting the same slice again"),
-        ([pages.site(groups=((0, 1),))], "on zeros and on meeting the same slice again"),
+        ([pages.site(groups=((0, 1, 2),))], "on multiplying the same slice again"),
+        ([pages.site(groups=((0, 1),))], "on zeros and on multiplying the same slice again"),
         ([pages.site(groups=((0,), (1,), (2,)), other=1 / 3)], "on zeros"),
     ],
 )

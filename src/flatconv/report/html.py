@@ -115,15 +115,18 @@ def _context(audit: Audit, report: FoldReport | None) -> dict[str, Any]:
     kernels, layers = _layers(audit, report.sites if report else ())
     t = audit.totals
     totals = [
-        ("multiply-adds", t.useful_macs, t.macs),
-        ("parameters", t.useful_parameters, t.parameters),
-        ("bytes moved", t.useful_bytes, t.bytes),
+        ("multiply-adds", t.useful_macs, t.macs, count),
+        ("parameters", t.useful_parameters, t.parameters, count),
+        ("bytes moved", t.useful_bytes, t.bytes, _bytes),
     ]
     return {
         "audit": audit,
         "kernels": kernels,
         "layers": layers,
-        "meters": [(name, useful, whole, _percent(useful, whole)) for name, useful, whole in totals],
+        "meters": [
+            (name, unit(useful), unit(whole), share(useful, whole), _percent(useful, whole), whole)
+            for name, useful, whole, unit in totals
+        ],
         "wide": any(k.drawing.width > 210 for k in kernels),
         "long": any(len(layer.taps) > 4 for layer in layers),
         "CARDS": CARDS,
@@ -133,6 +136,7 @@ def _context(audit: Audit, report: FoldReport | None) -> dict[str, Any]:
         "ACROSS": ACROSS,
         "UP": UP,
         "count": count,
+        "bytes_": _bytes,
         "share": share,
         "short": short,
         "size": size,
@@ -212,8 +216,13 @@ def _measured(numbers: Mapping[str, Any]) -> list[tuple[str, str, str, float, fl
         original, folded = numbers[key]["original"], numbers[key]["folded"]
         if original and folded is not None:
             pair = _pair(original, folded)
-            rows.append((what, f"{count(original)}B", f"{count(folded)}B", *pair, f"{folded / original:.0%}"))
+            rows.append((what, _bytes(original), _bytes(folded), *pair, f"{folded / original:.0%}"))
     return rows
+
+
+def _bytes(number: float) -> str:
+    text = count(number)
+    return f"{text}B" if " " in text else f"{text} B"
 
 
 def _pair(original: float, folded: float) -> tuple[float, float]:

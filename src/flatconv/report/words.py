@@ -104,7 +104,7 @@ def lede(audit: Audit) -> str:
     if any(s.dead_taps for s in audit.sites) or any(narrower(s) for s in beyond):
         causes.append("on zeros")
     if any(s.merged_taps for s in audit.sites):
-        causes.append("on meeting the same slice again")
+        causes.append("on multiplying the same slice again")
     if any(not narrower(s) for s in beyond):
         causes.append("on computing equal results again")
     spent = ", ".join(causes[:-1]) + (" and " if len(causes) > 1 else "") + causes[-1] if causes else "for nothing"
