@@ -585,3 +585,51 @@ def test_weights_is_one_of_two_words():
 def test_dynamic_is_one_of_three():
     with pytest.raises(flatconv.InputError, match="dynamic is 'all'; it may be 'auto', True"):
         flatconv.fold(conv(), (image(dtype=torch.float32),), dynamic="all")
+
+
+@pytest.mark.parametrize("weights", ["folded", "shared"])
+def test_merged_taps_that_do_not_fit_their_type_are_refused(weights):
+    class Still(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(1, 1, (2, 1, 1), bias=False)
+
+        def forward(self, x):
+            return self.conv(x.expand(-1, -1, 2, -1, -1))
+
+    model = Still().half().eval()
+    nn.init.constant_(model.conv.weight, 60000.0)
+    with pytest.raises(flatconv.RefusedError, match=r"more than torch\.float16 can hold"):
+        flatconv.fold(model, (torch.full((1, 1, 1, 4, 4), 1e-3).half(),), weights=weights)
+
+
+def test_results_of_their_own_memory_keep_it():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(1, 2, (3, 1, 1), padding=(1, 0, 0))
+
+        def forward(self, x):
+            y = self.conv(x)
+            return y, y.flip(2), y.transpose(3, 4)
+
+    flat = flatconv.fold(Twice().eval(), (torch.randn(1, 1, 1, 4, 5),))
+    y, flipped, turned = flat(torch.randn(1, 1, 1, 4, 5))
+    y.zero_()
+    assert flipped.abs().max() > 0
+    assert turned.abs().max() == 0
+
+
+def test_zeros_of_both_signs_are_told_apart_where_it_matters():
+    class Signs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(1, 1, (2, 1, 1))
+
+        def forward(self, x):
+            y = x + 1
+            return self.conv(torch.cat([torch.copysign(y, torch.full_like(y, s)) for s in (0.0, -0.0)], 2))
+
+    model, x = Signs().eval(), torch.randn(1, 1, 1, 4, 5)
+    assert flatconv.audit(model, (x,)).sites[0].merged_taps == ()
+    torch.testing.assert_close(flatconv.fold(model, (x,))(x), model(x))

@@ -16,6 +16,7 @@ LAYERS = [
     {"assume", "acceptance"},
     {"ops"},
     {"rules"},
+    {"writes"},
     {"exporting", "stack"},
     {"tracing"},
     {"analyse", "capture", "interpret"},

@@ -3,11 +3,14 @@
 import dataclasses
 import inspect
 from collections import OrderedDict, namedtuple
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import flatconv
 from flatconv.errors import GuardError, InputError, RefusedError
 from flatconv.modelstate import Modes
 from flatconv.signature import Adapter, Inputs, Outputs
@@ -186,3 +189,52 @@ def test_the_adapter_is_a_function_of_tensors():
     assert torch.equal(given, -2 * X)
     assert list(outputs.rebuild([given])) == ["y"]
     assert list(inspect.signature(Adapter.forward).parameters) == ["self", "tensors"]
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 1, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x, by=1.0):
+        return self.conv(x) * (by if isinstance(by, float) else by.scale)
+
+
+def test_an_argument_that_may_change_unnoticed_is_refused():
+    # It was compared with itself, and a new scale in it was not noticed.
+    settings = SimpleNamespace(scale=2.0)
+    with pytest.raises(flatconv.RefusedError, match=r"argument by is a types\.SimpleNamespace.*pass tensors, numbers"):
+        flatconv.fold(Scaled().eval(), (torch.randn(1, 1, 1, 4, 5), settings))
+    with pytest.raises(flatconv.RefusedError, match=r"numpy\.ndarray"):
+        flatconv.fold(Scaled().eval(), (torch.randn(1, 1, 1, 4, 5), np.ones(2)))
+
+
+def test_nan_is_the_same_argument_and_minus_zero_is_not():
+    x = torch.randn(1, 1, 1, 4, 5)
+    flat = flatconv.fold(Scaled().eval(), (x, float("nan")), verify=False)
+    assert flat(x, float("nan")).isnan().all()
+    flat = flatconv.fold(Scaled().eval(), (x, 0.0), verify=False)
+    with pytest.raises(flatconv.GuardError, match=r"called with -0\.0"):
+        flat(x, -0.0)
+
+
+class Attributes(dict):
+    def __init__(self, **held):
+        super().__init__(**held)
+        self.__dict__ = self
+
+
+@pytest.mark.parametrize(("kind", "refused"), [(SimpleNamespace, False), (Attributes, True)])
+def test_an_output_object_comes_back_whole_or_is_refused(kind, refused):
+    class Answering(Scaled):
+        def forward(self, x):
+            return kind(y=self.conv(x))
+
+    model, x = Answering().eval(), torch.randn(1, 1, 1, 4, 5)
+    if refused:
+        with pytest.raises(flatconv.RefusedError, match="Attributes, which cannot be rebuilt"):
+            flatconv.fold(model, (x,))
+    else:
+        found = flatconv.fold(model, (x,))(x)
+        assert isinstance(found, SimpleNamespace)
+        torch.testing.assert_close(found.y, model(x).y)

@@ -166,3 +166,26 @@ def test_a_write_into_what_is_computed_from_an_expanded_tensor_is_none_into_it(c
     model = filled(Net(COPIES[copy], conv=nn.Conv3d(3, 2, (3, 2, 2), padding=(1, 0, 0)), norm=nn.GroupNorm(3, 3)))
     flat = flatconv.fold(model, (sample(2, 1, 1, 4, 5),))
     agree(flat(sample(3, 1, 1, 6, 7)), model(sample(3, 1, 1, 6, 7)))
+
+
+def test_a_condition_on_the_batch_that_one_does_not_meet_holds_for_larger_ones():
+    def even(self, x):
+        y = self.conv(x)
+        return torch.cat([y, y[-1:]]) if x.shape[0] > 1 and x.shape[0] % 2 == 1 else y
+
+    model = filled(Net(even, conv=nn.Conv3d(2, 3, (3, 2, 2), padding=(1, 0, 0))))
+    flat = flatconv.fold(model, (sample(1, 2, 1, 4, 5),))
+    for batch in (1, 2, 4):
+        agree(flat(sample(batch, 2, 1, 4, 5)), model(sample(batch, 2, 1, 4, 5)))
+    with pytest.raises(flatconv.GuardError, match=r"x\.shape\[0\] == 1 or"):
+        flat(sample(3, 2, 1, 4, 5))
+
+
+def test_two_free_sizes_flattened_and_taken_apart():
+    def forward(self, x):
+        y = self.conv(x)
+        return y.flatten(3).unflatten(3, (y.shape[3] * 2, y.shape[4] // 2))
+
+    model = filled(Net(forward, conv=nn.Conv3d(2, 3, (3, 1, 1), padding=(1, 0, 0))))
+    flat = flatconv.fold(model, (sample(2, 2, 1, 6, 8),))
+    agree(flat(sample(3, 2, 1, 5, 4)), model(sample(3, 2, 1, 5, 4)))

@@ -48,6 +48,7 @@ def fuzz(found: dict[str, Any]) -> str:
         lines.append(f"| {words} | {' | '.join(_number(value(s)) for s in sides)} |")
 
     row("drawn and folded", lambda s: s["count"])
+    row("left out, the original does not run in the drawn type", lambda s: s["cases"].get("skipped", 0))
     row("**failed**", lambda s: s["cases"]["failed"])
     row("convolutions rewritten", lambda s: s["cases"]["sites rewritten"])
     row("refused, with the reason", lambda s: s["cases"]["refused"])

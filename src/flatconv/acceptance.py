@@ -177,48 +177,6 @@ def check_mutation(exported: torch.export.ExportedProgram, inputs: Inputs) -> No
             )
 
 
-NEW_MEMORY = ("conv", "batch_norm", "group_norm", "layer_norm", "instance_norm", "rms_norm", "linear", "matmul", "max_pool",
-              "adaptive_avg_pool", "adaptive_max_pool", "upsample", "softmax", "log_softmax", "pad")  # fmt: skip
-"""Operators made of others whose results are always new."""
-
-
-def check_writes(graph: fx.Graph) -> None:
-    """Refuse writes into expanded tensors, before they are written out.
-
-    All copies share one memory, and torch adds up what is written to each of them.
-
-    Raises:
-        RefusedError: naming where.
-    """
-    for node in graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable and node.args:
-            written = node.args[0]
-            while isinstance(written, fx.Node) and _may_share(written):
-                if str(written.target).removeprefix("aten.").startswith(("expand", "broadcast_to")):
-                    raise RefusedError(
-                        f"{module_path(node) or 'the model'} writes into an expanded tensor ({node.target}), which torch does "
-                        "not write out rightly: clone() the tensor before it is changed"
-                    )
-                written = written.args[0]
-
-
-def _may_share(node: fx.Node) -> bool:
-    """Whether a result may lie in the memory of what it is made of.
-
-    An operator with kernels of its own says so in its schema. One that is made of others need not say it (dropout returns its
-    input in eval mode), so of those only the known ones count as making new memory.
-    """
-    if node.op != "call_function" or not node.args:
-        return False
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return True
-    schema = node.target._schema
-    if any(r.alias_info is not None for r in schema.returns):
-        return True
-    composed = torch._C._dispatch_has_kernel_for_dispatch_key(node.target.name(), "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
-    return composed and not schema.name.removeprefix("aten::").startswith(NEW_MEMORY)
-
-
 def check_sizes(exported: torch.export.ExportedProgram, called: str) -> None:
     """Refuse sizes that do not follow from the sizes of the inputs.
 

@@ -7,6 +7,7 @@ checked on every call of the folded model.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -170,9 +171,15 @@ def _guards(
             ranges.append((least, most))
         found.append(InputGuard(label, tuple(shape), tensor.dtype, tuple(ranges)))
     sizes = [tuple(t.shape) for t in example]
-    # Conditions on the batch alone that the example itself does not meet decide nothing: see _same_at.
-    conditions = dict.fromkeys(c for c in written if holds(c, sizes) and c != "True")
+    # A condition on the batch that the example itself, a batch of one, does not meet decides nothing there (see _same_at),
+    # but it may for larger ones.
+    conditions = dict.fromkeys(c if holds(c, sizes) else _unless_one(c) for c in written if c != "True")
     return Guards(tuple(found), tuple(conditions))
+
+
+def _unless_one(condition: str) -> str:
+    batches = dict.fromkeys(re.findall(r"s\[\d+\]\[0\]", condition))
+    return f"{' == '.join([*batches, '1'])} or ({condition})"
 
 
 def _weights(

@@ -64,6 +64,9 @@ def fold(
     analysis = analyse(captured.program, captured.given)
     lowered = lower(captured.program, analysis, weights)
     state = _state(captured, lowered, weights)
+    if weights == "shared" and any(t.itemsize < 4 for t in captured.program.weights.values()):
+        # The sums are made on each call: in a narrow type they may not fit, and folding the weights tells.
+        _state(captured, lower(captured.program, analysis, "folded"), "folded")
     flat = Folded(lowered.graph, state, captured, follow=weights == "shared")
     with unchanged(model):
         evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()

@@ -151,6 +151,7 @@ class _Lowering:
         self.drop = dropped_axes(program, analysis)
         self.emitted: dict[Node, fx.Node] = {}
         self.origin: Node | None = None
+        self._given: dict[fx.Node, Node] = {}
 
     def run(self) -> Lowered:
         for node in self.program.inputs:
@@ -169,7 +170,9 @@ class _Lowering:
     def _output(self, node: Node) -> fx.Node:
         """A result: memory of its own wherever the original's has it."""
         made = self.get(node)
-        if _borrowed(made) and not _views_input(node):
+        mine, theirs = _owner(made), _origin(node)
+        shared = self._given.setdefault(mine, theirs) is not theirs
+        if shared or (_borrowed(made) and not _views_input(node)):
             return self.call(aten.clone.default, made, memory_format=torch.contiguous_format)
         return made
 
@@ -399,6 +402,22 @@ def _borrowed(made: fx.Node) -> bool:
             return True
         made = made.all_input_nodes[0]
     return made.op in ("placeholder", "get_attr")
+
+
+def _owner(made: fx.Node) -> fx.Node:
+    """The new value in whose memory another one lies."""
+    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem") and made.all_input_nodes:
+        made = made.all_input_nodes[0]
+    return made
+
+
+def _origin(node: Node) -> Node:
+    """The value of the original in whose memory another one lies."""
+    while (
+        node.op.removeprefix("aten.").partition(".")[0] in (*VIEWS, "flatten", "expand_as", "getitem") and node.inputs
+    ):
+        node = node.inputs[0]
+    return node
 
 
 def _base(target: Any) -> str:

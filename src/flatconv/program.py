@@ -80,7 +80,8 @@ class Node:
                 return ("carried", carried.index(value)) if value in carried else ("node", value.index)
             if isinstance(value, list | tuple):
                 return tuple(freeze(v) for v in value)
-            return (type(value).__name__, value)
+            # Zeros of both signs are equal, and functions of them need not be.
+            return (type(value).__name__, repr(value) if isinstance(value, float | complex) else value)
 
         return (self.op, tuple((k, freeze(v)) for k, v in self.args.items()))
 

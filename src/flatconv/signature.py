@@ -6,11 +6,14 @@ classes of outputs) is recorded here once, checked on every later call, and put 
 
 from __future__ import annotations
 
+import enum
 import inspect
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -19,6 +22,8 @@ from flatconv.errors import GuardError, InputError, RefusedError
 from flatconv.modelstate import Modes
 
 PLAIN = (int, float, str, bool, complex, type(None), torch.dtype, torch.device, torch.memory_format, bytes)
+FIXED = (*PLAIN, enum.Enum, np.generic, range, slice, torch.layout)
+"""What an argument may be beside a tensor or something that is called: nothing in it can change."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,13 @@ class Inputs:
             raise InputError("the example call holds no tensor: pass the inputs as args=(x, …) or kwargs={'x': …}")
         names = tuple(_name(paths[i][0], list(bound.arguments)) for i in tensors)
         constants = {i: leaf for i, leaf in enumerate(leaves) if i not in tensors}
+        for i, leaf in constants.items():
+            if not isinstance(leaf, FIXED) and not callable(leaf):
+                raise RefusedError(
+                    f"the argument {_name(paths[i][0], list(bound.arguments))} is a {type(leaf).__module__}."
+                    f"{type(leaf).__qualname__}, which may change between calls without being noticed: pass tensors, numbers, "
+                    "strings and containers of them"
+                )
         return Inputs(parameters, spec, constants, tensors, names), [leaves[i] for i in tensors]
 
     def arguments(self, tensors: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -80,7 +92,7 @@ class Inputs:
         if spec != self.spec:
             raise GuardError(f"folded for a call of the form {self.spec}, called with {spec}: fold again for this form")
         for i, constant in self.constants.items():
-            if type(leaves[i]) is not type(constant) or leaves[i] != constant:
+            if not _same(leaves[i], constant):
                 raise GuardError(
                     f"folded with the argument {constant!r}, called with {leaves[i]!r}: fold again with it"
                 )
@@ -88,6 +100,13 @@ class Inputs:
             if not isinstance(leaves[i], torch.Tensor):
                 raise GuardError(f"folded with a tensor as '{name}', called with {type(leaves[i]).__name__}")
         return [leaves[i] for i in self.tensors]
+
+
+def _same(given: Any, constant: Any) -> bool:
+    """Whether two constants are one: NaN is NaN, and a zero has a sign."""
+    if type(given) is not type(constant):
+        return False
+    return repr(given) == repr(constant) if isinstance(constant, float | complex) else bool(given == constant)
 
 
 def _bind(
@@ -137,7 +156,7 @@ def _take(value: Any, tensors: list[torch.Tensor], where: str) -> Callable[[Sequ
         index = len(tensors)
         tensors.append(value)
         return lambda given: given[index]
-    if isinstance(value, PLAIN):
+    if isinstance(value, PLAIN) or (isinstance(value, torch.Size) and all(type(v) is int for v in value)):
         return lambda given: value
     leaves, spec = pytree.tree_flatten(value)
     if not (len(leaves) == 1 and leaves[0] is value):
@@ -150,7 +169,12 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
     """An object that holds tensors as attributes, such as a distribution of an autoencoder."""
     kind = type(value)
     attributes = getattr(value, "__dict__", None)
-    if isinstance(value, nn.Module | torch.SymInt | torch.SymFloat | type) or attributes is None or callable(value):
+    if (
+        isinstance(value, nn.Module | torch.SymInt | torch.SymFloat | type)
+        or attributes is None
+        or callable(value)
+        or not _plain_class(kind)
+    ):
         raise RefusedError(
             f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be rebuilt around other tensors: "
             "fold a method that returns tensors, or containers and plain objects of tensors"
@@ -158,11 +182,17 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
     parts = {k: _take(v, tensors, f"{where}.{k}") for k, v in attributes.items()}
 
     def rebuild(given: Sequence[Any]) -> Any:
-        made = object.__new__(kind)
+        made: Any = kind.__new__(kind)  # type: ignore[call-overload]
         made.__dict__.update({k: p(given) for k, p in parts.items()})
         return made
 
     return rebuild
+
+
+def _plain_class(kind: type) -> bool:
+    """Whether all that an object of a class holds are its attributes: not so for a subclass of list or dict."""
+    makes: tuple[Any, ...] = (object.__new__, types.SimpleNamespace.__new__)
+    return any(kind.__new__ is make for make in makes)
 
 
 def method_of(model: nn.Module, method: str) -> Callable[..., Any]:

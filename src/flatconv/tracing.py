@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from flatconv.acceptance import check_results, check_writes, module_path
+from flatconv.acceptance import check_results, module_path
 from flatconv.assume import Assumed
 from flatconv.errors import InputError, RefusedError
 from flatconv.exporting import export, functional, same_graph, squeezed, user_inputs
 from flatconv.guards import holds, safe, translate
 from flatconv.modelstate import Modes, unchanged
 from flatconv.signature import Adapter, Inputs, Outputs, method_of
+from flatconv.writes import check_writes
 
 AUTO = torch.export.Dim.AUTO
 

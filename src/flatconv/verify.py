@@ -192,6 +192,15 @@ def _judge(
 
 def _judge_precision(captured: Capture, runs: Sequence[Comparison]) -> None:
     """The fold may not be much less accurate than the original: over all runs and outputs, since each alone is noisy."""
+    for run in runs:
+        if math.isfinite(run.original_error) and not math.isfinite(run.folded_error):
+            raise VerificationError(
+                f"the fold's result is not finite where the original's is, for inputs of shape {run.shapes}: weights or "
+                "results do not fit the type. Fold the model in float32. Nothing was written"
+            )
+    runs = [r for r in runs if math.isfinite(r.original_error)]
+    if not runs:
+        return  # the original overflows everywhere: its own type tells nothing
     kinds = {o.dtype for o in captured.program.outputs if o.dtype in REAL}
     floor = max((torch.finfo(k).eps for k in kinds), default=1e-12)
     before = math.sqrt(sum(r.original_error**2 for r in runs) / len(runs))

@@ -39,6 +39,9 @@ class Pointwise(Operator):
         "where", "masked_fill", "square", "float_power", "subtract", "multiply", "divide", "true_divide",
     )  # fmt: skip
 
+    # These tell zeros of both signs apart, which are one zero in facts.
+    never = ("prelu", "dropout", "copysign", "atan2", "arctan2", "signbit", "nextafter")
+
     def accepts(self, node: Node) -> bool:
         if not isinstance(node.target, torch._ops.OpOverload) or node.shape is None:
             return False
@@ -46,7 +49,7 @@ class Pointwise(Operator):
         base = node.op.removeprefix("aten.").partition(".")[0]
         known = torch.Tag.pointwise in tags or (node.op.startswith("aten.") and base in self.also)
         aligned = all(_aligns(t, node) for t in self.sources(node))
-        return known and torch.Tag.nondeterministic_seeded not in tags and aligned and base not in ("prelu", "dropout")
+        return known and torch.Tag.nondeterministic_seeded not in tags and aligned and base not in self.never
 
     def sources(self, node: Node) -> tuple[Node, ...]:
         if node.op in ("aten.type_as.default", "aten.to.other"):

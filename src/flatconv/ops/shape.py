@@ -176,6 +176,14 @@ class Reshape(Operator):
         """The sizes of the whole result, for a reshape that leaves torch nothing to work out."""
         if len(node.tensors) > 1:  # view_as, reshape_as
             return [low.size(node.tensors[1], a) for a in range(node.rank)]
+        source, shape = node.tensors[0], node.tensors[0].shape or ()
+        if "sizes" in node.args:  # unflatten
+            dim = node.args["dim"] % len(shape)
+            before, after = range(dim), range(dim + 1, len(shape))
+            parts: list[Any] = low.scalar(node.args["sizes"])
+            return [*(low.size(source, a) for a in before), *parts, *(low.size(source, a) for a in after)]
+        if "size" not in node.args and "shape" not in node.args:  # flatten, squeeze and unsqueeze
+            return [s if isinstance(s, int) else self._product(s, source, low) for s in node.shape or ()]
         sizes: list[Any] = low.scalar(node.args.get("size", node.args.get("shape", [])))
         return sizes
 

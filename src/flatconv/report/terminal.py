@@ -120,7 +120,8 @@ def _totals(audit: Audit) -> list[str]:
     t = audit.totals
     unused = len(audit.unused_parameters)
     lines = [
-        f"{t.sites} site{'' if t.sites == 1 else 's'}. Useful multiply-adds: {count(t.useful_macs)} of {count(t.macs)} ({share(t.useful_macs, t.macs)}); "
+        f"{t.sites} site{'' if t.sites == 1 else 's'}. "
+        f"Useful multiply-adds: {count(t.useful_macs)} of {count(t.macs)} ({share(t.useful_macs, t.macs)}); "
         f"parameters: {count(t.useful_parameters)} of {count(t.parameters)} ({share(t.useful_parameters, t.parameters)}); "
         f"bytes moved: {count(t.useful_bytes)} of {count(t.bytes)} ({share(t.useful_bytes, t.bytes)}).",
     ]
