@@ -52,10 +52,11 @@ study: setup
 	$(BIN)/flatconv study -o out/study --force
 
 # The report of the last run becomes the one in docs/.
-study-docs:
+study-docs: setup
 	mkdir -p docs/study
 	rm -f docs/study/*.svg
 	cp out/study/study.md out/study/study.json out/study/*.svg docs/study/
+	$(BIN)/python benchmarks/answer.py
 
 docs: setup
 	$(BIN)/python benchmarks/readme.py

@@ -102,11 +102,21 @@ def markdown(study: Study, drawn: Mapping[str, list[Figure]]) -> str:
     lines = [f"# {QUESTION}", "", _mark(tally(study)), ""]
     if study.quick:
         lines += [f"> **{QUICK}**", ""]
-    lines += _rows(
+    lines += verdicts(study)
+    for entry in study.entries:
+        lines += _section(entry, drawn[entry.claim.key], study.quick)
+    lines += ["", "## Where and when", ""]
+    lines += _rows(("", ""), [(_mark(k), _mark(v)) for k, v in study.environment.items()])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def verdicts(study: Study, page: str = "") -> list[str]:
+    """The overview as the lines of a Markdown table; claims link to their sections in ``page``."""
+    return _rows(
         ("claim", "the article says", "verdict", "measured"),
         [
             (
-                f"[{_mark(e.claim.key)}](#{e.claim.key.lower()}) {_mark(e.claim.title)}",
+                f"[{_mark(e.claim.key)}]({page}#{e.claim.key.lower()}) {_mark(e.claim.title)}",
                 _mark(e.claim.said),
                 f"{SIGNS[e.result.verdict]} **{e.result.verdict}**",
                 _mark(headline(e)),
@@ -114,11 +124,6 @@ def markdown(study: Study, drawn: Mapping[str, list[Figure]]) -> str:
             for e in study.entries
         ],
     )
-    for entry in study.entries:
-        lines += _section(entry, drawn[entry.claim.key], study.quick)
-    lines += ["", "## Where and when", ""]
-    lines += _rows(("", ""), [(_mark(k), _mark(v)) for k, v in study.environment.items()])
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def view(study: Study) -> RenderableType:
