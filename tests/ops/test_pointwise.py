@@ -71,10 +71,17 @@ def test_everything_tagged_as_pointwise(name, data):
     room = ops.room(program.outputs[0])
     if name not in UNKNOWN:
         assert isinstance(room, Pointwise), f"{name} is not read"
+    else:
+        assert room is None
+        return
     h.check(program, data.draw(h.knowledge(program)))
 
 
-UNKNOWN = ("aten.rrelu.default",)
+# Random numbers; and operators that tell zeros of both signs apart, of which nothing may be said.
+UNKNOWN = (
+    "aten.rrelu.default", "aten.atan2.default", "aten.copysign.Tensor", "aten.copysign.Scalar", "aten.nextafter.default",
+    "aten.signbit.default",
+)  # fmt: skip
 
 
 def test_the_arguments_fit_nearly_every_operator():
