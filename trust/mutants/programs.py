@@ -61,8 +61,8 @@ MUTANTS = (
     lower(
         "results-in-the-memory-of-weights",
         "output",
-        "if _borrowed(made) and not _views_input(node):",
-        "if made.op == 'output' and _borrowed(made):",
+        "if shared or (_borrowed(made) and not _views_input(node)):",
+        "if shared and _borrowed(made):",
         "a result that shares memory with itself or with a weight",
     ),
     lower(
@@ -159,8 +159,8 @@ MUTANTS = (
     capture(
         "conditions-forgotten",
         "example-only",
-        'conditions = dict.fromkeys(c for c in written if holds(c, sizes) and c != "True")',
-        'conditions = dict.fromkeys(c for c in written if holds(c, sizes) and c != "True" and "][0]" in c)',
+        'for c in written if c != "True")',
+        'for c in written if c != "True" and "][0]" in c)',
         "conditions on height and width not kept",
     ),
     tracing(
@@ -229,7 +229,7 @@ MUTANTS = (
     signature(
         "flags-unguarded",
         "example-only",
-        "if type(leaves[i]) is not type(constant) or leaves[i] != constant:",
+        "if not _same(leaves[i], constant):",
         "if type(leaves[i]) is not type(constant):",
         "another flag than the fold was made for is let through",
     ),
