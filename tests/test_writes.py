@@ -70,6 +70,7 @@ FINE = {
     "a flattened feature": lambda self, x: F.relu_(self.conv(x).flatten(1)),
     "what was read before": lambda self, x: (y := self.conv(x), y.mean((2, 3, 4), True), self.drop(y).relu_())[1],
     "a residual sum": lambda self, x: (y := self.conv(x)).add_(self.norm(y)).relu_(),
+    "arithmetic under its other names": lambda self, x: torch.subtract(y := self.conv(x), 1.0).mul_(2.0) + y,
     "a conversion": lambda self, x: (y := self.conv(x)).double().add_(1.0) + y,
     "einsum of two": lambda self, x: torch.einsum("ncdhw,ck->nkdhw", self.conv(x), x.new_ones(3, 2)).relu_(),
     "an expand that repeats nothing": lambda self, x: self.conv(x).expand(-1, -1, 1, -1, -1).relu_(),

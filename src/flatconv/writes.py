@@ -25,9 +25,14 @@ UNSAID = ("einsum", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "
 """May be views of what they are made of, and their schemas do not say so."""
 PERHAPS = ("contiguous", "reshape", "reshape_as", "flatten", "ravel", "to", "type_as")
 """Copy or not, depending on what they are given."""
-NEW = ("conv", "batch_norm", "group_norm", "layer_norm", "instance_norm", "rms_norm", "linear", "matmul", "max_pool",
-       "adaptive_avg_pool", "adaptive_max_pool", "upsample", "softmax", "log_softmax", "pad", "square", "std", "var",
-       "tile", "diff", "selu", "prelu", "where", "cdist", "outer", "kron", "cross", "cosine_similarity")  # fmt: skip
+NEW = (
+    "absolute", "adaptive_avg_pool", "adaptive_max_pool", "arc", "batch_norm", "bilinear", "cdist", "clip", "column_stack",
+    "concat", "conv", "cosine_similarity", "cross", "diff", "divide", "dstack", "embedding", "float_power", "frobenius_norm",
+    "greater", "group_norm", "gru", "hstack", "inner", "instance_norm", "isfinite", "kron", "layer_norm", "less", "linalg_",
+    "linear", "log_softmax", "logical", "lstm", "matmul", "max_pool", "multiply", "negative", "norm", "not_equal", "outer", "pad",
+    "pairwise_distance", "prelu", "rms_norm", "scaled_dot_product_attention", "selu", "softmax", "special_", "square", "std",
+    "subtract", "tensordot", "tile", "true_divide", "upsample", "var", "vstack", "where",
+)  # fmt: skip
 """Operators made of others whose results are always new."""
 
 
