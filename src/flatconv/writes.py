@@ -30,8 +30,8 @@ NEW = (
     "concat", "conv", "cosine_similarity", "cross", "diff", "divide", "dstack", "embedding", "float_power", "frobenius_norm",
     "greater", "group_norm", "gru", "hstack", "inner", "instance_norm", "isfinite", "kron", "layer_norm", "less", "linalg_",
     "linear", "log_softmax", "logical", "lstm", "matmul", "max_pool", "multiply", "negative", "norm", "not_equal", "outer",
-    "pad", "pairwise_distance", "prelu", "rms_norm", "scaled_dot_product_attention", "selu", "softmax", "special_", "square", "std",
-    "subtract", "tensordot", "tile", "true_divide", "upsample", "var", "vstack", "where",
+    "pad", "pairwise_distance", "prelu", "rms_norm", "scaled_dot_product_attention", "selu", "softmax", "special_", "square",
+    "std", "subtract", "tensordot", "tile", "true_divide", "upsample", "var", "vstack", "where",
 )  # fmt: skip
 """Operators made of others whose results are always new."""
 
