@@ -158,11 +158,14 @@ class Restorer(nn.Module):
                 if reading == "3-D"
                 else _plane(last, channels)
             )
-            layers.append(nn.ReLU())
+            layers.append(nn.LeakyReLU(0.1))  # without a norm a ReLU may die, and a run with it
             last = channels
         self.layers = nn.Sequential(*layers[:-1])
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)  # training starts from the first guess itself
+        self.to(
+            memory_format=torch.channels_last_3d if reading == "3-D" else torch.channels_last
+        )  # up to twice as fast
 
     def forward(self, stacks: Tensor) -> Tensor:
         guess = first_guess(self.task, self.reading, stacks)

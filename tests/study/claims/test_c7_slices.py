@@ -25,7 +25,9 @@ def given(*intervals):
         ([BETTER, NONE], [BETTER, BETTER], "corrected"),  # in one task only
         ([NONE, WORSE], [BETTER, BETTER], "refuted"),
         ([TINY, TINY], [BETTER, BETTER], "refuted"),  # too little to count
-        ([BETTER, WIDE], [NONE, NONE], "undecided"),
+        ([BETTER, WIDE], [NONE, WIDE], "corrected"),  # however the second task turns out
+        ([WIDE, WIDE], [NONE, NONE], "undecided"),
+        ([BETTER, WIDE], [BETTER, BETTER], "undecided"),
         ([BETTER, BETTER], [BETTER, WIDE], "undecided"),
     ],
 )
@@ -50,7 +52,8 @@ def test_the_experiment_in_small():
     told = []
     result = c7.run(c7.QUICK, told.append)
     assert len(told) == 2 * c7.QUICK.blocks * len(c7.QUICK.seeds)
-    (table,) = result.tables
+    table, blocks = result.tables
+    assert all(len(row) == len(blocks.columns) == 2 + c7.QUICK.blocks for row in blocks.rows)
     assert [row[:2] for row in table.rows] == [
         *(("a noisy slice", name) for name in ("2-D", "2.5-D", "3-D", "no network")),
         *(("a missing slice", name) for name in ("2-D", "2.5-D", "3-D", "copy", "linear")),

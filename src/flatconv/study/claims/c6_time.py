@@ -62,7 +62,7 @@ FULL = Config(
     train=1024,
     test=800,
     film=250,
-    training=Training(epochs=8, batch=32, rate=4e-3),
+    training=Training(epochs=6, batch=32, rate=4e-3),
     seeds=(0, 1, 2, 3, 4, 5),
 )
 QUICK = Config(
