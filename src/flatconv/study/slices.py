@@ -163,9 +163,8 @@ class Restorer(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)  # training starts from the first guess itself
-        self.to(
-            memory_format=torch.channels_last_3d if reading == "3-D" else torch.channels_last
-        )  # up to twice as fast
+        layout = torch.channels_last_3d if reading == "3-D" else torch.channels_last  # up to twice as fast
+        self.to(memory_format=layout)  # type: ignore[call-overload]
 
     def forward(self, stacks: Tensor) -> Tensor:
         guess = first_guess(self.task, self.reading, stacks)

@@ -129,8 +129,8 @@ def run(config: Config, progress: Progress) -> Result:
             "patients, organs or scanners. Slices are 5 mm apart, averaged pixels 3.4 mm.",
             f"The noise is white, Gaussian, independent between slices, {config.noise:g} HU. That of a scanner is coloured, "
             "and thin slices share some of it; neighbours then help less.",
-            "The first and the last block lie at the ends of the volume, where the body looks like nothing in training and "
-            "changes faster; a network that trusts neighbours may do worse there. The table of blocks shows it.",
+            "Blocks at the ends of the volume show a body that training lacks. A network that trusts neighbours may do worse "
+            "there than one that reads a slice alone; the table of blocks shows it.",
             "A missing slice cannot be read alone: '2-D' gets its next neighbour on one side, so it has less to go on, and "
             "what neighbours are worth there is in part this.",
             "Equal parameters are not equal multiply-adds; the table has both. Here they differ by little, since the 3-D "
@@ -257,6 +257,10 @@ def _table(measured: Measured) -> Table:
 
 
 def _blocks(measured: Measured) -> Table:
-    rows = tuple((TASKS[task], name, *(round(p, 2) for p in found.psnr)) for (task, name), found in measured.items())
+    rows: list[tuple[str | int | float | Estimate, ...]] = [
+        (TASKS[task], name, *(round(p, 2) for p in found.psnr)) for (task, name), found in measured.items()
+    ]
     count = len(next(iter(measured.values())).psnr)
-    return Table("PSNR of each block (dB)", ("to restore", "network", *(f"block {i + 1}" for i in range(count))), rows)
+    return Table(
+        "PSNR of each block (dB)", ("to restore", "network", *(f"block {i + 1}" for i in range(count))), tuple(rows)
+    )
