@@ -18,7 +18,7 @@ def parameters(function):
 def test_names():
     assert set(flatconv.__all__) == {
         "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "Stack",
-        "VerificationError", "Window", "audit", "fold", "reinit", "repeated", "stack",
+        "Tuning", "VerificationError", "Window", "audit", "fold", "reinit", "repeated", "stack",
     }  # fmt: skip
     assert all(hasattr(flatconv, name) for name in flatconv.__all__)
 
@@ -37,7 +37,8 @@ def test_audit():
 
 def test_fold():
     assert parameters(flatconv.fold) == [
-        "model", "args=()", "kwargs=None", "method=forward", "assume=None", "dynamic=auto", "weights=folded", "verify=True",
+        "model", "args=()", "kwargs=None", "method=forward", "assume=None", "dynamic=auto", "weights=folded", "tune=True",
+        "verify=True",
     ]  # fmt: skip
     names = {f.name for f in dataclasses.fields(FoldReport)}
     assert names >= {"sites", "evidence", "assumptions", "unused_parameters"}
@@ -51,6 +52,13 @@ def test_every_error_is_one_of_ours_with_its_exit_code():
     for error, code in codes.items():
         assert issubclass(error, flatconv.FlatconvError)
         assert error.exit_code == code
+
+
+def test_tuning():
+    names = {f.name: f.default for f in dataclasses.fields(flatconv.Tuning)}
+    assert {k: names[k] for k in ("engine", "budget", "more_memory", "cache")} == {
+        "engine": "eager", "budget": 30.0, "more_memory": False, "cache": True,
+    }  # fmt: skip
 
 
 def test_repeated():

@@ -83,18 +83,18 @@ def test_height_and_width_swapped(monkeypatch):
 
 def test_the_bias_is_lost(monkeypatch):
     right = conv_room.emit_plan
-    monkeypatch.setattr(lower, "emit_plan", lambda here, low, weight, bias: right(here, low, weight, None))
+    monkeypatch.setattr(native, "emit_plan", lambda here, low, weight, bias: right(here, low, weight, None))
     stopped(network(), clip())
 
 
 def test_padding_on_the_wrong_side(monkeypatch):
-    right = conv_room._window
+    right = conv_room.window
 
     def wrong(plan):
         lo, hi, dilation = right(plan)
         return hi, lo, dilation
 
-    monkeypatch.setattr(conv_room, "_window", wrong)
+    monkeypatch.setattr(conv_room, "window", wrong)
     net = filled(Padded(nn.Conv3d(2, 3, (3, 1, 1)), (0, 0, 0, 0, 2, 0)), dtype=torch.float32)
     stopped(net, clip(1, 2, 2, 5, 6))
 

@@ -7,6 +7,7 @@ from flatconv.fold import fold
 from flatconv.module import Folded
 from flatconv.reinit import reinit
 from flatconv.stack import Stack, Window, stack
+from flatconv.tune import Tuning
 
 __all__ = [
     "Audit",
@@ -16,6 +17,7 @@ __all__ = [
     "InputError",
     "RefusedError",
     "Stack",
+    "Tuning",
     "VerificationError",
     "Window",
     "audit",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from flatconv import forms
 from flatconv.analyse import Analysis, analyse
 from flatconv.audit import audit_of, reported, site_names
 from flatconv.capture import Capture, capture
@@ -16,7 +19,10 @@ from flatconv.interpret import evaluate
 from flatconv.lower import Lowered, Weights, lower
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
+from flatconv.ops.conv import Site
 from flatconv.report.fold import FoldReport, SiteReport
+from flatconv.tune import Tuned, Tuning
+from flatconv.tune import tune as choose
 from flatconv.verify import Evidence, verify_all
 
 
@@ -29,6 +35,7 @@ def fold(
     assume: Mapping[str, Any] | None = None,
     dynamic: str | bool = "auto",
     weights: Weights = "folded",
+    tune: bool | Tuning = True,
     verify: bool = True,
 ) -> Folded:
     """Rewrite a model exactly, for inputs of the shape of an example.
@@ -48,6 +55,10 @@ def fold(
         weights: "folded" stores new weights of lower rank, copies that later changes of the model do not reach;
             "shared" reads the model's own parameters (same state_dict) and reduces them on every call, so that it
             follows their changes and gradients flow into the live taps.
+        tune: choose between exact forms (a matrix product, 2-D convolutions, memory formats, the original itself) by timing
+            them on the example, on its device and with the threads that are set; ``flatconv.Tuning`` says how. False, or
+            FLATCONV_TUNE=0 in the environment, takes a fixed choice: a matrix product for patches, forms that copy nothing,
+            and else the convolution as the rules left it. A model in train mode is not timed.
         verify: compare with the original and give each rewritten site its evidence level.
 
     Returns:
@@ -60,8 +71,15 @@ def fold(
     """
     if weights not in ("folded", "shared"):
         raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
+    settings = _settings(tune)
     captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
     analysis = analyse(captured.program, captured.given)
+    tuned = None
+    if settings is not None and analysis.sites and not model.training:
+        with unchanged(model):
+            analysis, tuned = choose(captured, analysis, settings)
+    else:
+        analysis = replace(analysis, sites=forms.choose(analysis.sites))
     lowered = lower(captured.program, analysis, weights)
     state = _state(captured, lowered, weights)
     if weights == "shared" and any(t.itemsize < 4 for t in captured.program.weights.values()):
@@ -71,8 +89,17 @@ def fold(
     with unchanged(model):
         evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()
     flat.forget_calls()
-    flat.report = _report(captured, analysis, weights, evidence)
+    flat.report = _report(captured, analysis, weights, evidence, tuned)
     return flat
+
+
+def _settings(tune: bool | Tuning) -> Tuning | None:
+    """How to choose; None for the fixed choice."""
+    if isinstance(tune, Tuning):
+        return tune
+    if not isinstance(tune, bool):
+        raise InputError(f"tune is {tune!r}; it may be True, False or a flatconv.Tuning")
+    return Tuning() if tune and os.environ.get("FLATCONV_TUNE", "1") != "0" else None
 
 
 def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, torch.Tensor]:
@@ -112,7 +139,9 @@ def _finite(value: torch.Tensor) -> bool:
     return not value.is_floating_point() or bool(torch.isfinite(value.float() if value.itemsize < 2 else value).all())
 
 
-def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: Evidence) -> FoldReport:
+def _report(
+    captured: Capture, analysis: Analysis, weights: Weights, evidence: Evidence, tuned: Tuned | None
+) -> FoldReport:
     names = site_names(analysis)
     numbers = audit_of(captured, analysis)
     sites = []
@@ -135,11 +164,12 @@ def _report(captured: Capture, analysis: Analysis, weights: Weights, evidence: E
         evidence=evidence,
         assumptions=numbers.assumptions,
         unused_parameters=numbers.unused_parameters,
+        tuned=tuned,
     )
 
 
-def _becomes(here: Any) -> str:
-    left = len(here.axes) - len(here.dropped)
+def _becomes(here: Site) -> str:
+    left = forms.form(here).left(here)
     if not left:
         return "linear"
     return f"conv{'_transpose' if here.transposed else ''}{left}d"

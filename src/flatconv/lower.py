@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import fx
 
-from flatconv import ops
+from flatconv import forms, ops
 from flatconv.analyse import Analysis
 from flatconv.errors import RefusedError
 from flatconv.facts import ZERO
 from flatconv.ops.base import NONE, Axes, after
-from flatconv.ops.conv import Site, emit_plan, reduce_weight
+from flatconv.ops.conv import FORMATS, Site, reduce_weight
 from flatconv.ops.shape import Reshape
 from flatconv.program import Node, Program
 
@@ -44,11 +44,13 @@ class Constant:
         name: in the new program's state.
         source: the value in the original program; depends on weights alone.
         make: turns that value into this one.
+        recipe: what it is, in words: equal recipes make equal tensors of the same weights.
     """
 
     name: str
     source: Node
     make: Callable[[torch.Tensor], torch.Tensor]
+    recipe: str = ""
 
 
 @dataclass
@@ -201,7 +203,7 @@ class _Lowering:
     def _emit(self, node: Node) -> None:
         room, drop = ops.room(node), self.drop.get(node, NONE)
         here = self.analysis.sites.get(node)
-        if here is not None and here.applied:
+        if here is not None and (here.applied or here.form or here.channels_last):
             self._emit_site(here)
         elif room is None:
             self._store(node, NONE, self._as_is(node))
@@ -235,9 +237,8 @@ class _Lowering:
         node = here.node
         weight = self._reduced(here)
         bias = self.get(here.bias) if here.bias is not None else None
-        made = emit_plan(here, self, weight, bias)
+        made, axes = forms.form(here).emit(here, self, weight, bias)
         self.emitted[node] = made
-        axes = here.dropped
         first = [a for a in here.axes if a.first and not a.dropped]
         for a in first:
             made = self.call(
@@ -249,15 +250,22 @@ class _Lowering:
 
     def _reduced(self, here: Site) -> fx.Node:
         """The weight of a planned site: reduced now and for good if folded, on every call if shared."""
-        source = here.weight
+        source, how = here.weight, forms.form(here)
         if self.weights == "shared" or source not in self.program.constant:
-            reduced: fx.Node = reduce_weight(self.get(source), here, source.dtype or torch.float32, self.call)
-            return reduced
-        if not any(a.changed for a in here.axes) and source in self.program.names:
+            reduced = reduce_weight(self.get(source), here, source.dtype or torch.float32, self.call)
+            made: fx.Node = how.weight(reduced, here, self.call)
+            return made
+        as_it_is = not here.form and not here.channels_last
+        if as_it_is and not any(a.changed for a in here.axes) and source in self.program.names:
             return self.get(source)
         name = self.program.names.get(source) or self._weight_name(source, here)
-        recipe = tuple((a.taps, a.dropped) for a in here.axes)
-        return self._constant(name, source, lambda w: reduce_weight(w, here, w.dtype, run).contiguous(), recipe)
+        recipe = (tuple((a.taps, a.dropped) for a in here.axes), here.form, here.channels_last)
+
+        def make(w: torch.Tensor) -> torch.Tensor:
+            w = how.weight(reduce_weight(w, here, w.dtype, run), here, run).contiguous()
+            return _channels_last(w, how.stacked) if here.channels_last else w
+
+        return self._constant(name, source, make, recipe)
 
     def _weight_name(self, source: Node, here: Site) -> str:
         """The one weight that a computed weight is made from, or a name after the module."""
@@ -272,7 +280,7 @@ class _Lowering:
         """Read a constant; the same recipe for the same source is the same constant."""
         key = f"{source.index}/{recipe}"
         if key not in self.constants:
-            self.constants[key] = Constant(name, source, make)
+            self.constants[key] = Constant(name, source, make, key)
         return self.graph.get_attr(key)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
@@ -374,6 +382,15 @@ class _Lowering:
             else:
                 self.scalars[node] = self._as_is(node)
         return self.scalars[node]
+
+
+def _channels_last(weight: torch.Tensor, stacked: bool) -> torch.Tensor:
+    """A convolution's weight with the channels of each filter side by side; ``stacked`` holds one weight for each tap."""
+    axes = weight.dim() - stacked - 2
+    if axes not in FORMATS:
+        return weight
+    channels = 2 if stacked else 1
+    return weight.movedim(channels, -1).contiguous().movedim(-1, channels)
 
 
 VIEWS = (

@@ -18,14 +18,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import fx
 
-from flatconv.analyse import analyse
+from flatconv import forms
 from flatconv.errors import VerificationError
-from flatconv.facts import Slices
+from flatconv.forms import native
 from flatconv.interpret import run_graph
+from flatconv.isolate import isolate
 from flatconv.lower import lower
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import Site
-from flatconv.program import Node, Program
+from flatconv.program import Program
 
 MAX_WORK = 2e10
 """Multiply-adds above which a site is not put to the oracles."""
@@ -150,38 +151,11 @@ def _bound_used(pair: _Pair, x: torch.Tensor, w: torch.Tensor) -> float:
 
 def _pair(here: Site, facts: Facts) -> _Pair:
     """A program of the source, its zero pad if the site reads through one, and the convolution."""
-    nodes: list[Node] = []
-
-    def add(like: Node, op: str, name: str, **args: object) -> Node:
-        # The oracles count in float32, whatever the type of the model.
-        made = replace(
-            like, index=len(nodes), op=op, name=name, args=dict(args), users=[], literal=None, dtype=torch.float32
-        )
-        nodes.append(made)
-        return made
-
-    source = add(here.source, "input", "x")
-    source.target = None
-    weight = add(here.weight, "input", "w")
-    weight.target = None
-    bias = None
-    if here.bias is not None:
-        bias = add(here.bias, "input", "b")
-        bias.target = None
-    inputs = list(nodes)
-    before: Node = here.node.args["input"]
-    entry = source
-    if before is not here.source:
-        entry = add(before, before.op, "pad", **(before.args | {"self": source}))
-    node = add(here.node, here.node.op, "conv", **(here.node.args | {"input": entry, "weight": weight, "bias": bias}))
-    program = Program(nodes, inputs, [node], {}, {})
-    given = {}
-    for axis in range(source.rank):
-        known = facts.along(here.source, axis)
-        if known is not None and not known.all_distinct and axis >= source.rank - len(here.axes):
-            # Negative numbers never meet the ones that the new program hands out.
-            given[source, axis] = Slices(tuple(-i for i in known.ids))
-    return _Pair(here, facts, program, lower(program, analyse(program, given), "shared").graph)
+    # The oracles count in float32, whatever the type of the model.
+    alone = isolate(here, facts, torch.float32)
+    same = {n: forms.take(s, here.form or native.NAME, here.channels_last) for n, s in alone.analysis.sites.items()}
+    graph = lower(alone.program, replace(alone.analysis, sites=same), "shared").graph
+    return _Pair(here, facts, alone.program, graph)
 
 
 def _ints(shape: object) -> tuple[int, ...]:

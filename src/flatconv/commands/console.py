@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.text import Text
 
 from flatconv.errors import InputError, plain
@@ -53,12 +54,26 @@ def progress(words: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+_shown: list[Status] = []
+"""The spinner that is turning, if one is."""
+
+
+def say(words: str) -> None:
+    """Put other words beside the spinner; nothing where there is none."""
+    if _shown:
+        _shown[-1].update(Text(plain(words)))
+
+
 @contextmanager
 def _spinner(words: str) -> Iterator[None]:
     shown = Text(plain(words))
     if err.is_terminal:
-        with err.status(shown):
-            yield
+        with err.status(shown) as status:
+            _shown.append(status)
+            try:
+                yield
+            finally:
+                _shown.remove(status)
     else:
         err.print(shown.append(" …"))
         yield

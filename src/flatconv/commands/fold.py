@@ -15,7 +15,7 @@ from torch import nn
 from flatconv import files, inputs, measure
 from flatconv.commands import options
 from flatconv.commands.call import Call, Example
-from flatconv.commands.console import err, out, step
+from flatconv.commands.console import err, out, say, step
 from flatconv.errors import InputError, plain
 from flatconv.fold import fold as run_fold
 from flatconv.lower import Weights
@@ -24,6 +24,7 @@ from flatconv.report.jsonview import dumps
 from flatconv.report.stacking import stack_view
 from flatconv.report.terminal import audit_view, count, fold_view
 from flatconv.signature import method_of
+from flatconv.tune import Tuning
 
 
 def fold(
@@ -46,6 +47,14 @@ def fold(
     state: options.State = None,
     static: Annotated[bool, typer.Option("--static", help="Fix batch, height and width too.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with the original.")] = True,
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Time the exact forms and take the fastest, or a fixed choice.")
+    ] = True,
+    engine: Annotated[str, typer.Option(help="Where the model will run: eager or compile (torch.compile).")] = "eager",
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for choosing, about.")] = 30.0,
+    more_memory: Annotated[
+        bool, typer.Option("--more-memory", help="Allow forms that hold more at once than the original.")
+    ] = False,
     timed: Annotated[bool, typer.Option("--measure", help="Time both sides, and measure their peak memory.")] = False,
     dry_run: options.DryRun = False,
     force: options.Force = False,
@@ -58,15 +67,22 @@ def fold(
     kind: Weights = "shared" if weights == "shared" else "folded"
     if kind != weights:
         raise InputError(f"--weights is '{weights}'; it may be folded or shared")
+    choice: bool | Tuning = False
+    if tune:
+        choice = Tuning(engine, budget, more_memory, progress=say)  # type: ignore[arg-type]
     if output is not None and not dry_run:
         files.check_folder(output, force=force)
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
     args, kwargs = call.example()
     model = call.model()
     dynamic = not static
-    doing = "folding and verifying" if verify else "folding"
+    doing = "folding, choosing forms" if tune else "folding"
+    doing += " and verifying" if verify else ""
     flat = step(
-        doing, lambda: run_fold(model, args, kwargs, method=method, dynamic=dynamic, weights=kind, verify=verify)
+        doing,
+        lambda: run_fold(
+            model, args, kwargs, method=method, dynamic=dynamic, weights=kind, tune=choice, verify=verify
+        ),
     )
     numbers: dict[str, Any] = {}
     if timed:

@@ -5,7 +5,7 @@ What may be left out is decided by ``flatconv.rules``; this room knows the arith
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -156,6 +156,8 @@ class Site:
         axes: the spatial axes.
         applied: names of the rules that changed something.
         refusals: (rule, why it does not apply).
+        form: how it is computed, a name in ``flatconv.forms``; empty for the convolution itself.
+        channels_last: whether its convolutions are given tensors in channels-last order.
     """
 
     node: Node
@@ -167,6 +169,13 @@ class Site:
     axes: tuple[AxisPlan, ...]
     applied: tuple[str, ...] = ()
     refusals: tuple[tuple[str, str], ...] = field(default=())
+    form: str = ""
+    channels_last: bool = False
+
+    @property
+    def kept(self) -> tuple[AxisPlan, ...]:
+        """The axes that are left: the last ones of the source once the others are dropped."""
+        return tuple(a for a in self.axes if not a.dropped)
 
     @property
     def batched(self) -> bool:
@@ -334,33 +343,55 @@ def emit_plan(here: Site, low: Lowering, weight: Any, bias: Any) -> fx.Node:
 
     The result lacks the dropped axes and has size 1 along axes of which only the first slice is computed.
     """
-    drop = here.dropped
-    given = _select_source(here, low)
-    kept = [a for a in here.axes if not a.dropped]
+    given, kept = select_source(here, low), here.kept
     if not kept:
         return _matrix_product(here, low, given, weight, bias)
     if here.transposed:
         packet = getattr(aten, f"conv_transpose{len(kept)}d")
         target = packet.default if len(kept) == 1 else packet.input
         rest = [[a.stride for a in kept], [a.lo for a in kept], [a.output_padding for a in kept], here.groups]
+        if here.channels_last:
+            given = in_channels_last(low, given, len(kept))
         return low.call(target, given, weight, bias, *rest, [a.dilation for a in kept])
+    return convolve(kept, here.groups, given, weight, bias, low, here.channels_last)
+
+
+def convolve(
+    axes: Sequence[AxisPlan], groups: int, given: Any, weight: Any, bias: Any, low: Lowering, channels_last: bool
+) -> fx.Node:
+    """A convolution over the last axes of ``given``, each as its plan says."""
     sides, dilations = [], []
-    for a in kept:
-        lo, hi, dilation = _window(a)
+    for a in axes:
+        lo, hi, dilation = window(a)
         sides.append((lo, hi))
         dilations.append(dilation)
     common = [max(min(lo, hi), 0) for lo, hi in sides]
     rest_sides = [(lo - c, hi - c) for (lo, hi), c in zip(sides, common, strict=True)]
     if any(side != (0, 0) for side in rest_sides):
         amounts = [p for side in reversed(rest_sides) for p in side]
-        tail = (here.node.rank - len(drop)) - (after(drop, kept[-1].axis) + 1)
-        given = low.call(aten.constant_pad_nd.default, given, [0, 0] * tail + amounts)
-    target = getattr(aten, f"conv{len(kept)}d").default
-    strides = [1 if a.first else a.stride for a in kept]
-    return low.call(target, given, weight, bias, strides, common, dilations, here.groups)
+        given = low.call(aten.constant_pad_nd.default, given, amounts)
+    if channels_last:
+        given = in_channels_last(low, given, len(axes))
+    target = getattr(aten, f"conv{len(axes)}d").default
+    strides = [1 if a.first else a.stride for a in axes]
+    return low.call(target, given, weight, bias, strides, common, dilations, groups)
 
 
-def _window(plan: AxisPlan) -> tuple[int, int, int]:
+FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""Memory formats by the number of spatial axes."""
+
+
+def in_channels_last(low: Lowering, given: Any, axes: int) -> Any:
+    """The same tensor with its channels side by side, where there is such a format."""
+    return low.call(aten.contiguous.default, given, memory_format=FORMATS[axes]) if axes in FORMATS else given
+
+
+def pad_axis(low: Lowering, given: Any, axis: int, rank: int, lo: int, hi: int) -> Any:
+    """Zeros at both ends of one axis; negative amounts crop."""
+    return low.call(aten.constant_pad_nd.default, given, [0, 0] * (rank - 1 - axis) + [lo, hi]) if lo or hi else given
+
+
+def window(plan: AxisPlan) -> tuple[int, int, int]:
     """Padding on both sides and dilation of an axis that stays, for the taps that stay. Negative padding crops."""
     leaders = leading_taps(plan)
     assert leaders is not None
@@ -384,7 +415,7 @@ def leading_taps(plan: AxisPlan) -> list[int] | None:
     return None
 
 
-def _select_source(here: Site, low: Lowering) -> fx.Node:
+def select_source(here: Site, low: Lowering) -> fx.Node:
     """The source with, along every dropped axis, only the slice that the remaining taps meet."""
     drop = here.dropped
     stored = frozenset(a.axis for a in here.axes if a.dropped and a.ids is not None and a.ids.only is not None)

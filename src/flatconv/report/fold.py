@@ -8,6 +8,7 @@ from typing import Any
 
 from flatconv.audit import Audit, SiteAudit
 from flatconv.oracle import SiteEvidence
+from flatconv.tune import Tuned
 from flatconv.verify import Evidence
 
 
@@ -47,6 +48,7 @@ class FoldReport:
         evidence: of the whole model and of every site.
         assumptions: facts that were declared and not derived.
         unused_parameters: names of parameters that this call never reads.
+        tuned: what was timed to choose between forms; None where the choice was the fixed one.
     """
 
     audit: Audit
@@ -56,6 +58,7 @@ class FoldReport:
     evidence: Evidence
     assumptions: tuple[str, ...]
     unused_parameters: tuple[str, ...]
+    tuned: Tuned | None = None
 
     def __str__(self) -> str:
         from flatconv.report.terminal import render_fold

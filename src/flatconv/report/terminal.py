@@ -14,6 +14,7 @@ from rich.text import Text
 from flatconv.audit import Audit, SiteAudit
 from flatconv.errors import plain
 from flatconv.report.fold import FoldReport
+from flatconv.tune import Tuned
 
 LIVE, DEAD, MERGED = "■", "·", "∪"
 WIDE = 120
@@ -113,7 +114,26 @@ def fold_view(report: FoldReport) -> RenderableType:
             short(site.audit.name), site.audit.op, site.becomes if done else "unchanged", taps(site.audit),
             done or short("; ".join(site.refusal), SENTENCE) or "nothing to leave out", known if done else "",
         ))  # fmt: skip
-    return Group(table, *_notes([*_totals(report.audit), *_evidence(report), *_remarks(report.audit)]))
+    notes = _notes([*_totals(report.audit), *_evidence(report), *_remarks(report.audit)])
+    return Group(table, *([_tuned(report.tuned)] if report.tuned else []), *notes)
+
+
+def _tuned(tuned: Tuned) -> RenderableType:
+    """What was timed to choose between forms."""
+    where = {"eager": "eager PyTorch", "compile": "torch.compile"}[tuned.engine]
+    table = _table(f"Forms timed in {where} on {tuned.device}, {tuned.threads} threads")
+    table.add_column("combination", overflow="fold", ratio=1)
+    for name in ("ms", "part of the original's time", "middle half of rounds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row(*_cells("original", f"{tuned.original * 1e3:.2f}", "1.00", ""))
+    for trial in sorted(tuned.trials, key=lambda t: t.ratio):
+        taken = " (taken)" if trial.name == tuned.chosen else ""
+        low, high = trial.spread
+        numbers = [f"{trial.seconds * 1e3:.2f}", f"{trial.ratio:.2f}", f"{low:.2f} to {high:.2f}"]
+        table.add_row(*_cells(short(trial.name, SENTENCE) + taken, *numbers))
+    said = f"Taken: {short(tuned.chosen, SENTENCE)}, {tuned.reason}"
+    found = "from the cache" if tuned.cached else f"in {tuned.seconds:.1f} s"
+    return Group(table, *_cells(f"{said} ({found})."))
 
 
 def _totals(audit: Audit) -> list[str]:
