@@ -22,7 +22,7 @@ LAYERS = [
     {"analyse", "capture", "interpret"},
     {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate"},
     {"audit", "module", "oracle"},
-    {"soundness", "reinit", "depths", "choices"},
+    {"soundness", "reinit", "depths"},
     {"tune"},
     {"verify"},
     {"report"},

@@ -10,6 +10,7 @@ from torch import nn
 
 import flatconv
 from flatconv import capture, lower, oracle, verify
+from flatconv.forms import native
 from flatconv.ops import conv as conv_room
 from flatconv.ops import norm, pointwise, shape
 from flatconv.rules import drop_axis

@@ -36,6 +36,7 @@ def isolate(
     dtype: torch.dtype | None = None,
     weights: Mapping[Node, torch.Tensor] | None = None,
     sizes: Mapping[sympy.Symbol, int] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> Isolated:
     """Take one convolution out of its program.
 
@@ -45,6 +46,7 @@ def isolate(
         dtype: of all tensors; as they are if None.
         weights: tensors of the weight and the bias where they are known and are not to be inputs.
         sizes: values of the free sizes, to fix them; they stay free if None.
+        shape: of the source, where it is to have another one; the shapes behind it follow.
     """
     nodes: list[Node] = []
     inputs: list[Node] = []
@@ -71,14 +73,26 @@ def isolate(
             held[made], names[made] = known, name
         return made
 
+    def follows(made: Node) -> Node:
+        """With the shape that comes of the shapes before it, if these were changed."""
+        if shape is not None and made.target is not None:
+            blank = {
+                k: torch.empty([int(s) for s in v.shape or ()], device="meta") if isinstance(v, Node) else v
+                for k, v in made.args.items()
+            }
+            made.shape = tuple(made.target(**blank).shape)
+        return made
+
     source = tensor(here.source, "x")
+    source.shape = shape or source.shape
     weight = tensor(here.weight, "w")
     bias = tensor(here.bias, "b") if here.bias is not None else None
     before: Node = here.node.args["input"]
     entry = source
     if before is not here.source:
-        entry = add(before, before.op, "pad", **(before.args | {"self": source}))
-    node = add(here.node, here.node.op, "conv", **(here.node.args | {"input": entry, "weight": weight, "bias": bias}))
+        entry = follows(add(before, before.op, "pad", **(before.args | {"self": source})))
+    tensors = {"input": entry, "weight": weight, "bias": bias}
+    node = follows(add(here.node, here.node.op, "conv", **(here.node.args | tensors)))
     program = Program(nodes, inputs, [node], held, names)
     given = {}
     for axis in range(source.rank):

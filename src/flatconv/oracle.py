@@ -82,7 +82,6 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     Raises:
         VerificationError: an oracle found a difference.
     """
-    pair = _pair(here, facts)
     shape = _small_shape(here)
     work = math.prod(shape) * math.prod(_ints(here.weight.shape)) / max(shape[-len(here.axes) - 1], 1) * 27
     if work > MAX_WORK:
@@ -92,6 +91,8 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
         # Whether torch accepts such a size depends on the type and the batch.
         return SiteEvidence("tested", "the result has no elements")
     try:
+        # A form other than the convolution itself is written for fixed sizes.
+        pair = _pair(here, facts, shape if here.form else None)
         pair.original(torch.zeros(shape), torch.zeros(_ints(here.weight.shape)), None)
     except RuntimeError:  # parameters that torch accepts for an empty batch alone
         return SiteEvidence("tested", "the operator does not run at the sizes of an oracle")
@@ -149,10 +150,10 @@ def _bound_used(pair: _Pair, x: torch.Tensor, w: torch.Tensor) -> float:
     return float(share.max())
 
 
-def _pair(here: Site, facts: Facts) -> _Pair:
+def _pair(here: Site, facts: Facts, shape: tuple[int, ...] | None = None) -> _Pair:
     """A program of the source, its zero pad if the site reads through one, and the convolution."""
     # The oracles count in float32, whatever the type of the model.
-    alone = isolate(here, facts, torch.float32)
+    alone = isolate(here, facts, torch.float32, shape=shape)
     same = {n: forms.take(s, here.form or native.NAME, here.channels_last) for n, s in alone.analysis.sites.items()}
     graph = lower(alone.program, replace(alone.analysis, sites=same), "shared").graph
     return _Pair(here, facts, alone.program, graph)

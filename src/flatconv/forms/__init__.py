@@ -4,7 +4,8 @@ A rule decides *what* of a convolution has to be computed; a form is *how*: as i
 convolutions. All forms of a site have the same result up to the order of sums, so which of them is taken is a question of
 speed: a fixed choice, or a measured one (``flatconv.tune``).
 
-To add a form: one file with ``NAME``, ``why_not``, ``weight``, ``emit`` and ``memory``, one line in ``FORMS``, one test file.
+To add a form: one file with ``NAME``, ``why_not``, ``weight``, ``emit``, ``views`` and ``left``, one line in ``FORMS``, one
+test file.
 """
 
 from __future__ import annotations
@@ -41,8 +42,6 @@ class Form:
         why_not: the reason why it does not apply to a site; None if it does.
         weight: the weight that ``emit`` wants, from the one that the rules left.
         emit: the nodes. Returns the result and the axes it lacks.
-        memory: elements that it holds at once beside input, weight and result, for sizes of an example; in the units of
-            (elements of the input, elements of the result).
         views: whether it only looks at input and result in another way, so that nothing is copied.
         left: spatial axes of its convolutions; none for a matrix product.
         stacked: whether its weight is a stack of one weight for each tap.
@@ -52,16 +51,13 @@ class Form:
     why_not: Callable[[Site], str | None]
     weight: Callable[[Any, Site, Callable[..., Any]], Any]
     emit: Callable[[Site, Lowering, Any, Any], tuple[fx.Node, Axes]]
-    memory: Callable[[Site], tuple[float, float]]
     views: Callable[[Site], bool]
     left: Callable[[Site], int]
     stacked: bool = False
 
 
 FORMS: Mapping[str, Form] = {
-    room.NAME: Form(
-        room.NAME, room.why_not, room.weight, room.emit, room.memory, room.views, room.left, room is sum_of_slices
-    )
+    room.NAME: Form(room.NAME, room.why_not, room.weight, room.emit, room.views, room.left, room is sum_of_slices)
     for room in (
         patches,
         axis_into_channels,

@@ -63,11 +63,6 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     return back(low, made, here, count), here.dropped
 
 
-def memory(here: Site) -> tuple[float, float]:
-    """A copy of input and result."""
-    return 1.0, 1.0
-
-
 def views(here: Site) -> bool:
     """The axis passes the channels, which moves all elements."""
     return False

@@ -55,11 +55,6 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     return back(low, made, here, count), here.dropped
 
 
-def memory(here: Site) -> tuple[float, float]:
-    """A copy of input and result where frames join the batch."""
-    return (0.0, 0.0) if views(here) else (1.0, 1.0)
-
-
 def views(here: Site) -> bool:
     """Whether there is one group of frames."""
     return here.kept[0].size == here.kept[0].kernel

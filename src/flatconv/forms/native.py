@@ -33,11 +33,6 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     return emit_plan(here, low, weight, bias), here.dropped
 
 
-def memory(here: Site) -> tuple[float, float]:
-    """Nothing beside input and result."""
-    return 0.0, 0.0
-
-
 def views(here: Site) -> bool:
     """Nothing is copied."""
     return True

@@ -3,8 +3,9 @@
 ``y[n, m] = b + W·vec(x[n, :, m·k : (m + 1)·k])``
 
 Exact when: along every remaining axis kernel == stride, no padding, dilation 1, and groups is 1; what a size has beyond a
-multiple of the kernel is cut off, as the convolution leaves it out. Where each axis has a single patch, it is a matter of views; where patches have been cut out and laid flat
-before (by a processor of a vision-language model), no tensor of higher rank is left.
+multiple of the kernel is cut off, as the convolution leaves it out. Where each axis has a single patch, it is a matter of
+views; where patches have been cut out and laid flat before (by a processor of a vision-language model), no tensor of higher
+rank is left.
 """
 
 from __future__ import annotations
@@ -119,11 +120,6 @@ def _laid_flat(here: Site, low: Lowering) -> fx.Node | None:
         if source.shape == wanted:
             return low.get(source, NONE)
     return None
-
-
-def memory(here: Site) -> tuple[float, float]:
-    """A copy of the input, and of the result, where patches are cut out."""
-    return (0.0, 0.0) if views(here) else (1.0, 1.0)
 
 
 def views(here: Site) -> bool:

@@ -66,7 +66,9 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     sizes = [low.size(here.source, a.axis) for a in joined]
     given = low.call(aten.flatten.using_ints, select_source(here, low), 2 + run[0], 2 + run[1])
     one = replace(kept[run[0]], size=_product(joined), outputs=_product(joined), ids=None)
-    made = convolve([*kept[: run[0]], one, *kept[run[1] + 1 :]], here.groups, given, weight, bias, low, here.channels_last)
+    made = convolve(
+        [*kept[: run[0]], one, *kept[run[1] + 1 :]], here.groups, given, weight, bias, low, here.channels_last
+    )
     return low.call(aten.unflatten.int, made, 2 + run[0], sizes), here.dropped
 
 
@@ -75,11 +77,6 @@ def _product(axes: list[AxisPlan] | tuple[AxisPlan, ...]) -> Any:
     for a in axes:
         found = found * a.size
     return found
-
-
-def memory(here: Site) -> tuple[float, float]:
-    """Views."""
-    return 0.0, 0.0
 
 
 def views(here: Site) -> bool:

@@ -62,11 +62,6 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     return back(low, total, here, count), here.dropped
 
 
-def memory(here: Site) -> tuple[float, float]:
-    """The padded input, the slices of one tap, the sum so far and its place in the result."""
-    return 2.0, 2.0
-
-
 def views(here: Site) -> bool:
     """Slices are copied."""
     return False

@@ -51,11 +51,6 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     return back(low, made, here, count), here.dropped
 
 
-def memory(here: Site) -> tuple[float, float]:
-    """The padded input, a copy for each tap, and the result in another order."""
-    return 1.0 + len(here.kept[0].taps), 1.0
-
-
 def views(here: Site) -> bool:
     """Slices are copied."""
     return False

@@ -63,6 +63,7 @@ def key(
     """A digest of everything that a choice depends on: the graph, sizes, types, device, threads, versions and settings."""
     nodes = []
     for node in captured.program.nodes:
+
         def name(value: Any) -> Any:
             return f"#{value.index}" if isinstance(value, Node) else value
 
@@ -90,7 +91,18 @@ def load(name: str, count: int) -> Stored | None:
         held = json.loads((folder() / f"{name}.json").read_text(encoding="utf-8"))
         choices = tuple((str(form), bool(last)) for form, last in held["choices"])
         told = held["told"]
-        used = ("engine", "device", "threads", "original", "trials", "sites", "chosen", "reason", "seconds")
+        used = (
+            "engine",
+            "device",
+            "threads",
+            "original",
+            "original_peak",
+            "trials",
+            "sites",
+            "chosen",
+            "reason",
+            "seconds",
+        )
         if len(choices) != count or not all(part in told for part in used):
             return None
         return Stored(choices, bool(held["stays"]), told)
@@ -106,4 +118,3 @@ def store(name: str, choices: Sequence[Choice], stays: bool, told: Mapping[str, 
         write(folder() / f"{name}.json", lambda p: p.write_text(text + "\n", encoding="utf-8"), force=True)
     except (OSError, InputError):
         return
-

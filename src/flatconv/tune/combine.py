@@ -1,0 +1,50 @@
+"""Forms for all convolutions of a model, and the model in them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import fx, nn
+
+from flatconv import forms
+from flatconv.analyse import Analysis
+from flatconv.interpret import evaluate
+from flatconv.lower import Lowered
+from flatconv.ops.conv import site
+from flatconv.program import Node, Program
+from flatconv.tune.cache import Choice
+
+
+def as_captured(analysis: Analysis) -> Analysis:
+    """Every convolution as the model has it: no rule is applied."""
+    bare = {n: site(n, analysis.facts) for n in analysis.sites}
+    return replace(analysis, sites={n: s for n, s in bare.items() if s is not None})
+
+
+def chosen(analysis: Analysis, choices: Mapping[Node, Choice]) -> Analysis:
+    """Every convolution in the form that was chosen for it."""
+    return replace(
+        analysis, sites={n: forms.take(s, *choices[n]) if n in choices else s for n, s in analysis.sites.items()}
+    )
+
+
+def label(choice: Choice) -> str:
+    """A form in words."""
+    name, last = choice
+    return f"{name}, {forms.LAST}" if last else name
+
+
+def module(lowered: Lowered, program: Program, made: dict[str, torch.Tensor]) -> fx.GraphModule:
+    """A lowered program as a module; ``made`` keeps the weights that several of them have in common."""
+    graph, root = copy.deepcopy(lowered.graph), nn.Module()
+    for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
+        constant = lowered.constants[node.target]
+        if constant.recipe not in made:
+            with torch.no_grad():
+                made[constant.recipe] = constant.make(evaluate(constant.source, program.weights)).detach()
+        root.register_buffer(f"w{i}", made[constant.recipe])
+        node.target = f"w{i}"
+    return fx.GraphModule(root, graph)

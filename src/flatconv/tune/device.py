@@ -1,0 +1,47 @@
+"""What the device says of itself: its name, and the memory that a call needs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from flatconv.measure import peak_memory
+
+
+def device_name(device: torch.device) -> str:
+    """What computes: the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return str(torch.cuda.getdevice_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def peak(call: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that one call needs above what is held before it; None where that cannot be told."""
+    if device.type != "cuda":
+        return peak_memory(call)
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    with torch.inference_mode():
+        call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def synchronised(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call, at the end of which its work is done."""
+    if device.type != "cuda":
+        return call
+
+    def waited() -> object:
+        made = call()
+        torch.cuda.synchronize(device)
+        return made
+
+    return waited

@@ -1,0 +1,281 @@
+"""The search: what is timed, and what is taken.
+
+All forms of a convolution have the same result up to rounding, and none is the fastest everywhere: it depends on the device,
+the type, the sizes, the threads and the engine. So each is timed where it will run. First every convolution alone, in each
+form that computes it; then the whole model in the few combinations that come of this, against the original; then, from the
+best of these, one group of equal convolutions after the other in another form, so that a change of layout between layers is
+counted with what it costs. The original is among the candidates, and stays if it wins.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flatconv import forms
+from flatconv.analyse import Analysis
+from flatconv.audit import site_names
+from flatconv.capture import Capture
+from flatconv.forms import native
+from flatconv.lower import lower
+from flatconv.measure import alternate
+from flatconv.ops.conv import Site
+from flatconv.program import Node
+from flatconv.signature import method_of
+from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
+from flatconv.tune.cache import Choice, key, load, store
+from flatconv.tune.combine import as_captured, chosen, label, module
+from flatconv.tune.device import device_name, peak, synchronised
+from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
+
+CLEAR = 0.98
+"""A form is taken for another only where it needs less than this part of the time."""
+ROOM = 1.05
+"""A peak above the original's by no more than this, and ``GRAIN``, is the same: allocators round."""
+GRAIN = 2**20
+TRIED = 2
+"""Other forms that are tried for a group of convolutions within the whole model."""
+ORIGINAL, CAPTURED = "original", "as captured"
+
+Choices = dict[Node, Choice]
+Call = Callable[[], object]
+
+
+def tune(captured: Capture, analysis: Analysis, settings: Tuning) -> tuple[Analysis, Tuned]:
+    """Choose a form for every convolution by timing.
+
+    Args:
+        captured: the model.
+        analysis: of it, as the rules left it.
+        settings: how.
+
+    Returns:
+        The analysis with a form for every site, and what was timed.
+    """
+    return _Search(captured, analysis, settings).run()
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """A combination of forms."""
+
+    name: str
+    choices: Choices
+
+
+class _Search:
+    """One search; everything is timed on the example."""
+
+    def __init__(self, captured: Capture, analysis: Analysis, settings: Tuning) -> None:
+        self.captured = captured
+        self.analysis = analysis
+        self.settings = settings
+        self.names = site_names(analysis)
+        shapes = {n: tuple(t.shape) for n, t in zip(captured.program.inputs, captured.example, strict=True)}
+        self.sizes = captured.program.sizes(shapes)
+        self.device = next((t.device for t in captured.example), torch.device("cpu"))
+        self.groups = groups(analysis, self.sizes)
+        self.weights: dict[str, torch.Tensor] = {}
+        self.calls: dict[str, Call] = {}
+        self.taken: dict[str, list[float]] = {}
+        self.peaks: dict[str, int | None] = {}
+        self.began = time.perf_counter()
+
+    def run(self) -> tuple[Analysis, Tuned]:
+        about = {"engine": self.settings.engine, "more memory": self.settings.more_memory}
+        name = key(self.captured, self.analysis, about, self.sizes, device_name(self.device))
+        order = list(self.analysis.sites)
+        found = load(name, len(order)) if self.settings.cache else None
+        if found is not None:
+            choices = dict(zip(order, found.choices, strict=True))
+            if all(c in options(self.analysis, n) for n, c in choices.items()):
+                return self._result(choices, found.stays, found.told | {"cached": True})
+        fixed = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
+        self._begin()
+        alone = self._alone() if self.settings.engine == "eager" else {}
+        picked = self._whole(self._combinations(fixed, alone))
+        if self.settings.engine == "eager" and len(self.groups) > 1:
+            picked = self._improved(picked, alone)
+        stays = _beats(self.taken[ORIGINAL], self.taken[picked.name])
+        told = self._told(picked, alone, stays)
+        if self.settings.cache:
+            store(name, [picked.choices[n] for n in order], stays, told)
+        return self._result(picked.choices, stays, told)
+
+    def _left(self) -> float:
+        return self.settings.budget - (time.perf_counter() - self.began)
+
+    # The original.
+
+    def _begin(self) -> None:
+        """The original's peak, which no form may exceed."""
+        args, kwargs = self.captured.inputs.arguments(self.captured.example)
+        called: Callable[..., object] = method_of(self.captured.model, self.captured.method)
+        self.settings.progress("timing the original")
+        eager = synchronised(lambda: called(*args, **kwargs), self.device)
+        compiled = torch.compile(called) if self.settings.engine == "compile" else called
+        self.calls[ORIGINAL] = synchronised(lambda: compiled(*args, **kwargs), self.device)
+        with torch.inference_mode():
+            self.calls[ORIGINAL]()
+        self.peaks[ORIGINAL] = peak(self.calls[ORIGINAL] if self.settings.engine == "compile" else eager, self.device)
+        self.calls[CAPTURED] = self._program(as_captured(self.analysis))
+
+    def _fits(self, needed: int | None) -> bool:
+        """Whether a peak is no more than the original's; unknown peaks are."""
+        most = self.peaks[ORIGINAL]
+        return self.settings.more_memory or needed is None or most is None or needed <= ROOM * most + GRAIN
+
+    # Each convolution alone.
+
+    def _alone(self) -> dict[Node, list[Alone]]:
+        """The forms of every group of convolutions that may be taken, the fastest first."""
+        found: dict[Node, list[Alone]] = {}
+        share = self.settings.budget / 3 / max(len(self.groups), 1)
+        for i, group in enumerate(self.groups):
+            node = group[0]
+            if len(options(self.analysis, node)) < 2 or self._left() < self.settings.budget / 2:
+                continue
+            self.settings.progress(f"timing convolution {i + 1} of {len(self.groups)} in its forms")
+            timed = time_alone(self.analysis, node, self.sizes, self.device, share)
+            known = self.peaks[ORIGINAL] is not None
+            may = [
+                t for t in timed if copies_nothing(self.analysis, node, t.choice)
+                or (self._fits(t.peak) and (known or self.settings.more_memory))
+            ]  # fmt: skip
+            found |= dict.fromkeys(group, sorted(may, key=lambda t: t.seconds))
+        return found
+
+    # The whole model.
+
+    def _combinations(self, fixed: Choices, alone: Mapping[Node, Sequence[Alone]]) -> dict[str, Choices]:
+        plain = dict.fromkeys(fixed, (native.NAME, False))
+        best = {n: alone[n][0].choice if alone.get(n) else c for n, c in fixed.items()}
+        named = {"fixed": fixed, "rules alone": plain, "fastest alone": best}
+        named |= {
+            f"{name}, {forms.LAST}": {n: self._last(n, c) for n, c in each.items()} for name, each in named.items()
+        }
+        different: dict[str, Choices] = {}
+        for name, choices in named.items():
+            if choices not in different.values():
+                different[name] = choices
+        return different
+
+    def _last(self, node: Node, choice: Choice) -> Choice:
+        return (choice[0], True) if (choice[0], True) in options(self.analysis, node) else choice
+
+    def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
+        """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
+        for name, choices in combinations.items():
+            self.calls[name] = self._program(chosen(self.analysis, choices))
+        self.taken |= self._time(list(self.calls), "timing the whole model")
+        first, *others = combinations
+        for name in combinations:
+            self._measure(name)
+        for name in others:
+            better = self._fits(self.peaks[name]) and _beats(self.taken[name], self.taken[first])
+            if better or (not self._fits(self.peaks[first]) and self._fits(self.peaks[name])):
+                first = name
+        return _Picked(first, combinations[first])
+
+    def _improved(self, picked: _Picked, alone: Mapping[Node, Sequence[Alone]]) -> _Picked:
+        """Other forms for one group at a time, as long as there is time."""
+        # The slowest convolutions first: there is most to gain.
+        ordered = sorted(self.groups, key=lambda g: -len(g) * max((t.seconds for t in alone.get(g[0], ())), default=0))
+        for group in ordered:
+            others = [t.choice for t in alone.get(group[0], ()) if t.choice != picked.choices[group[0]]]
+            for choice in others[:TRIED]:
+                if self._left() < 6 * statistics.median(self.taken[picked.name]) + 1:
+                    return self._again(picked)
+                name = f"{picked.name}; {self.names[group[0]]}: {label(choice)}"
+                changed = picked.choices | dict.fromkeys(group, choice)
+                self.calls[name] = self._program(chosen(self.analysis, changed))
+                pair = self._time([picked.name, name], f"{self.names[group[0]]} in the form '{label(choice)}'", 0.2)
+                self._measure(name)
+                if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
+                    picked = _Picked(name, changed)
+                else:
+                    del self.calls[name]
+        return self._again(picked)
+
+    def _again(self, picked: _Picked) -> _Picked:
+        """What was put together is timed against the original too."""
+        if picked.name not in self.taken:
+            self.taken |= self._time([ORIGINAL, picked.name], "the best against the original")
+        return picked
+
+    def _time(self, names: Sequence[str], words: str, part: float = 0.5) -> dict[str, list[float]]:
+        self.settings.progress(words)
+        taken = alternate([self.calls[n] for n in names], max(part * self._left(), 0.5), least=5, most=20, turn=0.001)
+        return dict(zip(names, taken, strict=True))
+
+    def _measure(self, name: str) -> None:
+        self.peaks[name] = peak(self.calls[name], self.device)
+
+    def _program(self, analysis: Analysis) -> Call:
+        program = self.captured.program
+        run: Callable[..., object] = module(lower(program, analysis), program, self.weights)
+        if self.settings.engine == "compile":
+            run = torch.compile(run)
+        example = [t.clone() for t in self.captured.example]
+        return synchronised(lambda: run(*example), self.device)
+
+    # What is told.
+
+    def _told(self, picked: _Picked, alone: Mapping[Node, Sequence[Alone]], stays: bool) -> dict[str, Any]:
+        original = self.taken[ORIGINAL]
+        ratios = {n: sorted(a / b for a, b in zip(t, original, strict=False)) for n, t in self.taken.items()}
+        trials = []
+        for name, seconds in self.taken.items():
+            if name != ORIGINAL:
+                quarter = len(ratios[name]) // 4
+                trials.append(
+                    {
+                        "name": name,
+                        "seconds": statistics.median(seconds),
+                        "ratio": statistics.median(ratios[name]),
+                        "spread": [ratios[name][quarter], ratios[name][-1 - quarter]],
+                        "peak": self.peaks.get(name),
+                    }
+                )
+        reason = f"the fastest of {len(trials)} combinations"
+        if stays:
+            part = statistics.median(ratios[picked.name])
+            reason = f"the original wins: the best fold, '{picked.name}', takes {part:.2f} times as long"
+        return {
+            "engine": self.settings.engine,
+            "device": device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "original": statistics.median(original),
+            "original_peak": self.peaks[ORIGINAL],
+            "trials": trials,
+            "sites": {
+                self.names[n]: [{"form": label(t.choice), "seconds": t.seconds, "peak": t.peak} for t in each]
+                for n, each in alone.items()
+            },
+            "chosen": CAPTURED if stays else picked.name,
+            "reason": reason,
+            "cached": False,
+            "seconds": round(time.perf_counter() - self.began, 2),
+        }
+
+    def _result(self, choices: Choices, stays: bool, told: Mapping[str, Any]) -> tuple[Analysis, Tuned]:
+        result = as_captured(self.analysis) if stays else chosen(self.analysis, choices)
+        labels = {self.names[n]: native.NAME if stays else label(choices[n]) for n in self.analysis.sites}
+        trials = tuple(Trial(**(t | {"spread": tuple(t["spread"])})) for t in told["trials"])
+        sites = {n: tuple(SiteTrial(**t) for t in each) for n, each in told["sites"].items()}
+        return result, Tuned(**(dict(told) | {"trials": trials, "sites": sites, "forms": labels}))
+
+
+def _choice(here: Site) -> Choice:
+    return here.form or native.NAME, here.channels_last
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is clearly faster: in the median round by more than noise, and in three rounds of four at all."""
+    ratios = sorted(a / b for a, b in zip(one, other, strict=False))
+    return statistics.median(ratios) < CLEAR and ratios[(3 * len(ratios)) // 4] < 1
