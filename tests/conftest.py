@@ -2,8 +2,16 @@
 
 import pytest
 
+from flatconv import forms
+
 
 @pytest.fixture(autouse=True)
 def fixed_choice(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("FLATCONV_TUNE", "0")
     monkeypatch.setenv("FLATCONV_CACHE", str(tmp_path_factory.mktemp("cache", numbered=True)))
+
+
+@pytest.fixture
+def rules_alone(monkeypatch):
+    """Every convolution as the rules leave it, for tests of what they leave."""
+    monkeypatch.setattr(forms, "fixed", lambda here: here)

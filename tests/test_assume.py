@@ -6,7 +6,7 @@ from torch import nn
 
 import flatconv
 from flatconv.assume import first_difference
-from tests.forms import agree, filled, form, sample
+from tests.expected import agree, filled, form, sample
 
 ONE = sample(2, 2, 1, 5, 6)
 TWO = ONE.repeat(1, 1, 2, 1, 1)

@@ -9,7 +9,7 @@ from torch import nn
 
 import flatconv
 from flatconv.examples import image_vae
-from tests.forms import Before, Net, Padded, filled, sample
+from tests.expected import Before, Net, Padded, filled, sample
 
 
 def clip(*shape):

@@ -11,7 +11,7 @@ from torch import nn
 import flatconv
 from flatconv.capture import capture
 from flatconv.exporting import same_graph
-from tests.forms import Net, agree, filled, operators, sample
+from tests.expected import Net, agree, filled, operators, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -10,7 +10,7 @@ import flatconv
 from flatconv.analyse import analyse
 from flatconv.capture import capture
 from flatconv.fanin import bound, live_part, start, why_not_fresh
-from tests.forms import Before, Padded, sample
+from tests.expected import Before, Padded, sample
 
 
 def only(model, *tensors, **options):

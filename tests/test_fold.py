@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
-from tests.forms import Net, agree, filled, folded, form, operators, sample
+from tests.expected import Net, agree, filled, folded, form, operators, sample
 
 Pair = namedtuple("Pair", "mean scale")
 

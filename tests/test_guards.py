@@ -9,7 +9,7 @@ from torch import nn
 
 import flatconv
 from flatconv.guards import Guards, InputGuard, holds, safe, translate
-from tests.forms import Net, agree, filled, sample
+from tests.expected import Net, agree, filled, sample
 
 
 def conv(inputs=2):

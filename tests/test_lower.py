@@ -9,7 +9,7 @@ import flatconv
 from flatconv.analyse import analyse
 from flatconv.capture import capture
 from flatconv.lower import dropped_axes, lower
-from tests.forms import Before, Net, agree, filled, folded, form, operators, sample
+from tests.expected import Before, Net, agree, filled, folded, form, operators, sample
 
 
 def conv(inputs=2, outputs=2, kernel=3, **options):

@@ -5,7 +5,7 @@ from torch import nn
 
 import flatconv
 from flatconv.modelstate import Modes, unchanged
-from tests.forms import filled, sample
+from tests.expected import filled, sample
 
 
 class Keeping(nn.Module):

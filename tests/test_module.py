@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import flatconv
-from tests.forms import agree, filled, sample
+from tests.expected import agree, filled, sample
 
 X = sample(2, 2, 1, 5, 6)
 

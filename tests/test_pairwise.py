@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import flatconv
-from tests.forms import agree, filled, folded, form, only_site, operators, sample
+from tests.expected import agree, filled, folded, form, only_site, operators, sample
 from tests.pairs import pairs_of, pairwise
 
 OPTIONS = {

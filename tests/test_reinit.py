@@ -14,7 +14,7 @@ import flatconv
 from flatconv.examples import image_vae, patch_embed, r3d18
 from flatconv.reinit import Reinit
 from flatconv.report.reinit import render_reinit
-from tests.forms import Net, Padded, sample
+from tests.expected import Net, Padded, sample
 
 ROOT3 = math.sqrt(3)
 

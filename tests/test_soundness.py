@@ -9,7 +9,7 @@ from torch import nn
 import flatconv
 from flatconv.guards import Guards
 from flatconv.module import Folded
-from tests.forms import filled, sample
+from tests.expected import filled, sample
 
 folding = importlib.import_module("flatconv.fold")  # the package's name for it is the function
 X = sample(2, 2, 1, 5, 6)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
-from tests.forms import agree, filled, sample
+from tests.expected import agree, filled, sample
 
 
 class Net(nn.Module):

@@ -14,7 +14,7 @@ from flatconv.forms import native
 from flatconv.ops import conv as conv_room
 from flatconv.ops import norm, pointwise, shape
 from flatconv.rules import drop_axis
-from tests.forms import Before, Net, Padded, filled, sample
+from tests.expected import Before, Net, Padded, filled, sample
 
 aten = torch.ops.aten
 

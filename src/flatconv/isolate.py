@@ -12,7 +12,7 @@ from flatconv.analyse import Analysis, analyse
 from flatconv.facts import Slices
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import Site
-from flatconv.program import Node, Program, concrete
+from flatconv.program import Node, Program, Size, concrete
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def isolate(
     dtype: torch.dtype | None = None,
     weights: Mapping[Node, torch.Tensor] | None = None,
     sizes: Mapping[sympy.Symbol, int] | None = None,
-    shape: tuple[int, ...] | None = None,
+    shape: tuple[Size, ...] | None = None,
 ) -> Isolated:
     """Take one convolution out of its program.
 
@@ -46,7 +46,7 @@ def isolate(
         dtype: of all tensors; as they are if None.
         weights: tensors of the weight and the bias where they are known and are not to be inputs.
         sizes: values of the free sizes, to fix them; they stay free if None.
-        shape: of the source, where it is to have another one; the shapes behind it follow.
+        shape: of the source, where it is to have another one, with a batch; the shapes behind it follow. The batch may be free.
     """
     nodes: list[Node] = []
     inputs: list[Node] = []
@@ -77,10 +77,12 @@ def isolate(
         """With the shape that comes of the shapes before it, if these were changed."""
         if shape is not None and made.target is not None:
             blank = {
-                k: torch.empty([int(s) for s in v.shape or ()], device="meta") if isinstance(v, Node) else v
+                k: torch.empty([s if isinstance(s, int) else 1 for s in v.shape or ()], device="meta")
+                if isinstance(v, Node)
+                else v
                 for k, v in made.args.items()
             }
-            made.shape = tuple(made.target(**blank).shape)
+            made.shape = (shape[0], *made.target(**blank).shape[1:])
         return made
 
     source = tensor(here.source, "x")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import sympy
 import torch
 from torch import fx
 
@@ -26,7 +27,7 @@ from flatconv.isolate import isolate
 from flatconv.lower import lower
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import Site
-from flatconv.program import Program
+from flatconv.program import Program, Size
 
 MAX_WORK = 2e10
 """Multiply-adds above which a site is not put to the oracles."""
@@ -91,8 +92,8 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
         # Whether torch accepts such a size depends on the type and the batch.
         return SiteEvidence("tested", "the result has no elements")
     try:
-        # A form other than the convolution itself is written for fixed sizes.
-        pair = _pair(here, facts, shape if here.form else None)
+        # A form other than the convolution itself is written for fixed sizes; the batch is free, as the oracles want.
+        pair = _pair(here, facts, (sympy.Symbol("batch"), *shape[1:]) if here.form else None)
         pair.original(torch.zeros(shape), torch.zeros(_ints(here.weight.shape)), None)
     except RuntimeError:  # parameters that torch accepts for an empty batch alone
         return SiteEvidence("tested", "the operator does not run at the sizes of an oracle")
@@ -150,7 +151,7 @@ def _bound_used(pair: _Pair, x: torch.Tensor, w: torch.Tensor) -> float:
     return float(share.max())
 
 
-def _pair(here: Site, facts: Facts, shape: tuple[int, ...] | None = None) -> _Pair:
+def _pair(here: Site, facts: Facts, shape: tuple[Size, ...] | None = None) -> _Pair:
     """A program of the source, its zero pad if the site reads through one, and the convolution."""
     # The oracles count in float32, whatever the type of the model.
     alone = isolate(here, facts, torch.float32, shape=shape)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.forms import Before, Padded, filled, folded, form, only_site, refused, sample
+from tests.expected import Before, Padded, filled, folded, form, only_site, refused, sample
 
 RULE = "drop an axis"
 

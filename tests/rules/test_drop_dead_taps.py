@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.forms import Before, Padded, filled, folded, form, only_site, refused, sample
+from tests.expected import Before, Padded, filled, folded, form, only_site, refused, sample
 
 RULE = "drop dead taps"
 

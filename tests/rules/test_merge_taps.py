@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
-from tests.forms import Before, Padded, filled, folded, form, only_site, refused, sample
+from tests.expected import Before, Padded, filled, folded, form, only_site, refused, sample
 
 RULE = "merge taps"
 

@@ -10,7 +10,7 @@ from torch import nn
 import flatconv
 from flatconv.study.towers import VARIANTS, Shape, beginning, convolutions, copy_live, loss, side_by_side, tower
 from flatconv.study.training import Training, fit
-from tests.forms import sample
+from tests.expected import sample
 
 torch.set_num_threads(1)
 NORMS = pytest.mark.parametrize("norm", [False, True], ids=["without norm", "with norm"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import flatconv
-from tests.forms import operators
+from tests.expected import operators
 from trust.layers import look
 from trust.trap import FIELD, SENTENCES, fill
 from trust.traps import CORPUS, named

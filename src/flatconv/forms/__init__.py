@@ -109,6 +109,6 @@ def fixed(here: Site) -> Site:
     return here
 
 
-def choose(sites: Mapping[Node, Site], choice: Callable[[Site], Site] = fixed) -> dict[Node, Site]:
-    """Every site in the form that ``choice`` gives it."""
-    return {node: choice(here) for node, here in sites.items()}
+def choose(sites: Mapping[Node, Site]) -> dict[Node, Site]:
+    """Every site in the form of the fixed choice."""
+    return {node: fixed(here) for node, here in sites.items()}

@@ -186,10 +186,11 @@ class _Search:
         """Other forms for one group at a time, as long as there is time."""
         # The slowest convolutions first: there is most to gain.
         ordered = sorted(self.groups, key=lambda g: -len(g) * max((t.seconds for t in alone.get(g[0], ())), default=0))
+        cost = statistics.median(self.taken[picked.name])
         for group in ordered:
             others = [t.choice for t in alone.get(group[0], ()) if t.choice != picked.choices[group[0]]]
             for choice in others[:TRIED]:
-                if self._left() < 6 * statistics.median(self.taken[picked.name]) + 1:
+                if self._left() < 12 * cost + 1:
                     return self._again(picked)
                 name = f"{picked.name}; {self.names[group[0]]}: {label(choice)}"
                 changed = picked.choices | dict.fromkeys(group, choice)
@@ -197,7 +198,7 @@ class _Search:
                 pair = self._time([picked.name, name], f"{self.names[group[0]]} in the form '{label(choice)}'", 0.2)
                 self._measure(name)
                 if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
-                    picked = _Picked(name, changed)
+                    picked, cost = _Picked(name, changed), statistics.median(pair[name])
                 else:
                     del self.calls[name]
         return self._again(picked)

@@ -1,0 +1,283 @@
+"""What is taken, on times and peaks that the tests make up: no clock decides."""
+
+import importlib
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import flatconv
+from flatconv.tune import alone, cache
+from flatconv.tune import search as room
+from tests.expected import filled, sample
+
+NATIVE = ("as it is", False)
+SLOW, FAST = 5.0, 0.1
+
+
+class World:
+    """Costs of forms, and of the original, in seconds; peaks in bytes."""
+
+    def __init__(self, monkeypatch):
+        self.cost = {}
+        self.original = 1.0
+        self.captured = 1.0
+        self.peak = {}
+        self.original_peak = 10 * 2**20
+        self.timed = []
+        monkeypatch.setattr(room, "alternate", self.alternate)
+        monkeypatch.setattr(alone, "alternate", self.alternate)
+        monkeypatch.setattr(room._Search, "_program", lambda search, analysis: self.program(analysis))
+        monkeypatch.setattr(alone, "_single", lambda a, node, choice, sizes, device: self.single(choice))
+        monkeypatch.setattr(room, "peak", self.peak_of)
+        monkeypatch.setattr(alone, "peak", self.peak_of)
+
+    def program(self, analysis):
+        sites = analysis.sites.values()
+
+        def call():
+            return None
+
+        untouched = all(not s.applied for s in sites)
+        choices = [(s.form or "as it is", s.channels_last) for s in sites]
+        call.seconds = self.captured if untouched else sum(self.cost.get(c, 1.0) for c in choices) / len(choices)
+        call.peak = max(self.peak.get(c, 2**20) for c in choices)
+        return call
+
+    def single(self, choice):
+        def call():
+            return None
+
+        call.seconds, call.peak = self.cost.get(choice, 1.0), self.peak.get(choice, 2**20)
+        return call
+
+    def alternate(self, calls, budget, **how):
+        self.timed.append(len(calls))
+        return tuple([getattr(c, "seconds", self.original)] * 5 for c in calls)
+
+    def peak_of(self, call, device):
+        return getattr(call, "peak", self.original_peak)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+def net():
+    # One slice at the end of a causal clip is dead weight to no rule here: every form of a whole kernel is possible.
+    return filled(nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 4, (1, 3, 3))))
+
+
+def fold(model=None, **settings):
+    x = sample(1, 2, 4, 6, 7)
+    return flatconv.fold(model or net(), (x,), tune=flatconv.Tuning(**settings))
+
+
+def forms_of(flat):
+    return list(flat.report.tuned.forms.values())
+
+
+def test_the_fastest_form_is_taken(world):
+    world.cost = {("sum of slices", False): FAST, ("axis into batch", True): FAST}
+    flat = fold()
+    assert forms_of(flat) == ["sum of slices", "axis into batch, channels-last"]
+    assert flat.report.tuned.chosen == "fastest alone"
+    assert flat.report.evidence.runs  # and verified
+
+
+def test_a_slow_candidate_is_never_kept(world):
+    world.cost = {("sum of slices", False): SLOW, ("unfold along an axis", False): SLOW, ("axis into batch", False): SLOW}
+    assert forms_of(fold()) == ["as it is", "as it is"]
+
+
+def test_a_form_that_is_fast_alone_and_slow_in_the_model_is_not_kept(world, monkeypatch):
+    world.cost = {("sum of slices", False): FAST}
+    honest = world.program
+
+    def program(analysis):
+        call = honest(analysis)
+        if any(s.form == "sum of slices" for s in analysis.sites.values()):
+            call.seconds = SLOW
+        return call
+
+    monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
+    assert forms_of(fold())[0] == "as it is"
+
+
+def test_the_original_stays_where_it_wins(world):
+    world.original, world.captured = 0.5, 0.5
+    model = filled(nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 4, (1, 3, 3))))
+    flat = flatconv.fold(model, (sample(1, 2, 1, 6, 7),), tune=flatconv.Tuning())
+    assert flat.report.tuned.chosen == "as captured"
+    assert "the original wins" in flat.report.tuned.reason
+    assert all("conv3d" in str(n.target) for n in flat.graph.nodes if "conv" in str(n.target))
+    assert all(not s.rule for s in flat.report.sites)
+
+
+def test_a_tie_keeps_the_fixed_choice(world):
+    world.cost = {("sum of slices", False): 0.99}
+    assert forms_of(fold())[0] == "as it is"
+
+
+def test_one_group_of_the_best_may_change(world, monkeypatch):
+    # Alone each is best in channels-last, together the second convolution is not.
+    world.cost = {("as it is", True): 0.5}
+    honest = world.program
+
+    def program(analysis):
+        call = honest(analysis)
+        lasts = [s.channels_last for s in analysis.sites.values()]
+        call.seconds = {(True, True): 0.8, (True, False): 0.4}.get(tuple(lasts), 1.0)
+        return call
+
+    monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
+    flat = fold()
+    assert forms_of(flat) == ["as it is, channels-last", "as it is"]
+    assert flat.report.tuned.chosen.startswith("fastest alone; ")
+
+
+def test_a_form_that_needs_more_memory_is_taken_only_when_allowed(world):
+    world.cost = {("unfold along an axis", False): FAST}
+    world.peak = {("unfold along an axis", False): 100 * 2**20}
+    assert forms_of(fold())[0] == "as it is"
+    assert forms_of(fold(more_memory=True))[0] == "unfold along an axis"
+
+
+def test_where_memory_cannot_be_told_nothing_is_copied(world, monkeypatch):
+    world.cost = {("unfold along an axis", False): FAST}
+    for module in (room, alone):
+        monkeypatch.setattr(module, "peak", lambda call, device: None)
+    assert forms_of(fold())[0] == "as it is"
+
+
+def test_without_time_the_choice_is_made_of_what_is_known(world):
+    world.cost = {("sum of slices", False): FAST}
+    assert forms_of(fold(budget=1e-9))[0] == "as it is"
+
+
+def test_choices_are_kept(world):
+    world.cost = {("sum of slices", False): FAST}
+    first = fold()
+    timed = len(world.timed)
+    again = fold()
+    assert len(world.timed) == timed
+    assert again.report.tuned.cached
+    assert not first.report.tuned.cached
+    assert forms_of(first) == forms_of(again)
+    assert first.report.tuned.trials == again.report.tuned.trials
+
+
+@pytest.mark.parametrize("change", ["threads", "size", "engine", "memory", "weights' type"])
+def test_another_question_is_another_key(world, change):
+    fold()
+    timed = len(world.timed)
+    if change == "threads":
+        before = torch.get_num_threads()
+        torch.set_num_threads(before + 1)
+        try:
+            fold()
+        finally:
+            torch.set_num_threads(before)
+    elif change == "size":
+        flatconv.fold(net(), (sample(1, 2, 4, 6, 8),), tune=flatconv.Tuning())
+    elif change == "engine":
+        fold(engine="compile")
+    elif change == "memory":
+        fold(more_memory=True)
+    else:
+        flatconv.fold(net().float(), (sample(1, 2, 4, 6, 7).float(),), tune=flatconv.Tuning())
+    assert len(world.timed) > timed
+
+
+@pytest.mark.parametrize("spoiled", ["", "{", "[]", '{"choices": [["as it is"]], "stays": false, "told": {}}', "\x00"])
+def test_a_spoiled_cache_is_no_cache(world, spoiled):
+    first = fold()
+    (file,) = cache.folder().iterdir()
+    file.write_text(spoiled)
+    again = fold()
+    assert not again.report.tuned.cached
+    assert forms_of(first) == forms_of(again)
+    assert json.loads(file.read_text())["choices"]
+
+
+def test_a_cached_form_that_does_not_apply_is_not_taken(world):
+    fold()
+    (file,) = cache.folder().iterdir()
+    held = json.loads(file.read_text())
+    file.write_text(json.dumps(held | {"choices": [["patches to a matrix product", False]] * 2}))
+    again = fold()
+    assert not again.report.tuned.cached
+    assert forms_of(again) == ["as it is", "as it is"]
+
+
+def test_without_a_cache_nothing_is_written(world):
+    fold(cache=False)
+    assert not list(cache.folder().iterdir())
+
+
+def test_a_cache_that_cannot_be_written(world, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FLATCONV_CACHE", str(tmp_path / "file" / "below"))
+    assert fold().report.tuned
+
+
+# --- what is asked for
+
+
+def test_a_fixed_choice_times_nothing(world, monkeypatch):
+    x = sample(1, 2, 4, 6, 7)
+    assert flatconv.fold(net(), (x,), tune=False).report.tuned is None
+    monkeypatch.setenv("FLATCONV_TUNE", "0")
+    assert flatconv.fold(net(), (x,)).report.tuned is None
+    assert not world.timed
+    monkeypatch.setenv("FLATCONV_TUNE", "1")
+    assert flatconv.fold(net(), (x,)).report.tuned
+
+
+def test_a_model_in_train_mode_is_not_timed(world):
+    assert flatconv.fold(net().train(), (sample(1, 2, 4, 6, 7),), tune=flatconv.Tuning()).report.tuned is None
+
+
+def test_the_model_is_as_it_was(monkeypatch):
+    model = net()
+    model.register_buffer("calls", torch.zeros(()))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fold(model, budget=1.0)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"engine": "tensorrt"}, "it may be 'eager' or 'compile'"),
+        ({"budget": 0}, "seconds of timing"),
+        ({"budget": "long"}, "seconds of timing"),
+        ({"budget": float("nan")}, "seconds of timing"),
+    ],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(flatconv.InputError, match=words):
+        flatconv.Tuning(**settings)
+
+
+@pytest.mark.parametrize("tune", ["yes", None, 1.0])
+def test_bad_tune(tune):
+    with pytest.raises(flatconv.InputError, match="tune is"):
+        flatconv.fold(net(), (sample(1, 2, 4, 6, 7),), tune=tune)
+
+
+# --- for real
+
+
+def test_real_times():
+    flat = fold(budget=20.0)
+    tuned = flat.report.tuned
+    assert tuned.original > 0
+    assert {"as captured", "fixed"} <= {t.name for t in tuned.trials}
+    assert set(tuned.sites) == {"0", "2"}
+    assert all(t.seconds > 0 for each in tuned.sites.values() for t in each)
+    assert tuned.chosen in str(flat.report)
+    assert importlib.import_module("flatconv.report.fold")
+    assert flat.report.to_dict()["tuned"]["engine"] == "eager"
