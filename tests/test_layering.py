@@ -19,7 +19,7 @@ LAYERS = [
     {"writes"},
     {"exporting", "stack"},
     {"tracing"},
-    {"analyse", "capture", "interpret"},
+    {"analyse", "capture", "interpret", "aliases"},
     {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate"},
     {"audit", "module", "oracle"},
     {"soundness", "reinit", "depths"},

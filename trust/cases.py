@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from trust import values
 from trust.draw import graph, single
 from trust.oracles import Judge, Tally, WrongError
 from trust.recipes import Feed, Recipe, Setting
+from trust.scattered import scattered
 from trust.steps import Shape
 
 What = Literal["operator", "graph"]
@@ -60,7 +62,12 @@ def recipe_of(what: What, seed: int) -> Recipe:
 
 
 def setting_of(what: What, seed: int) -> Setting:
-    """How the recipe of a seed is filled and folded."""
+    """How the recipe of a seed is filled and folded: every other one in forms that are drawn."""
+    drawn = random.Random(f"{what} forms {seed}").random() < 0.5
+    return replace(_setting_of(what, seed), scattered=drawn)
+
+
+def _setting_of(what: What, seed: int) -> Setting:
     r = random.Random(f"{what} setting {seed}")
     weights = "shared" if seed % 2 else "folded"
     if what == "operator":
@@ -97,7 +104,8 @@ def _check(recipe: Recipe, setting: Setting, what: What) -> Outcome:
         return outcome
     options: dict[str, Any] = {"dynamic": setting.dynamic, "weights": setting.weights, "verify": setting.verify}
     try:
-        flat = flatconv.fold(model, tuple(x.clone() for x in example), **options)
+        with scattered(recipe.seed) if setting.scattered else nullcontext():
+            flat = flatconv.fold(model, tuple(x.clone() for x in example), **options)
     except flatconv.RefusedError as e:
         outcome.refused = re.sub(r"'[^']*'|\d+", "#", str(e))[:160]
         return outcome

@@ -12,6 +12,7 @@ import copy
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ from flatconv.errors import FlatconvError, GuardError, VerificationError
 from flatconv.facts import ZERO
 from flatconv.oracle import SiteEvidence
 from flatconv.program import Node, Program, transform
+from trust.scattered import everywhere
 from trust.trap import Args, Trap
 
 SITE, WHOLE, TRAPS, FACTS, ALARMS, RANDOM = LAYERS = (
@@ -124,6 +126,7 @@ def _fold(trap: Trap, model: nn.Module, args: Args, found: Found) -> tuple[Any, 
         with (
             mock.patch.object(verifying, "site_evidence", site_evidence),
             mock.patch.object(folding, "verify_all", verify_all),
+            everywhere(trap.form) if trap.form else nullcontext(),
         ):
             return flatconv.fold(model, args, **options), seen
     except FlatconvError as e:

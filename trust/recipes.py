@@ -31,6 +31,7 @@ class Setting:
         verify: likewise.
         how: kind of numbers in the weights (``trust.values``).
         bits: likewise.
+        scattered: whether forms are drawn (``trust.scattered``) and not the fixed choice.
     """
 
     dtype: str = "float64"
@@ -39,6 +40,7 @@ class Setting:
     verify: bool = False
     how: str = "full"
     bits: int = 0
+    scattered: bool = False
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -185,6 +187,7 @@ class Recipe:
                 "from torch import nn",
                 "",
                 "import flatconv",
+                *(["from trust.scattered import scattered"] if setting.scattered else []),
                 "",
                 "",
                 inspect.getsource(values.numbers),
@@ -199,7 +202,11 @@ class Recipe:
                 "",
                 f"model = fill(Model().to({dtype}).eval(), {self.seed}, {setting.how!r}, {setting.bits})",
                 f"example = inputs([{', '.join(map(literal, self.inputs))}], 'full', 0)",
-                f"flat = flatconv.fold(model, tuple(example), {options})",
+                *(
+                    [f"with scattered({self.seed}):", f"    flat = flatconv.fold(model, tuple(example), {options})"]
+                    if setting.scattered
+                    else [f"flat = flatconv.fold(model, tuple(example), {options})"]
+                ),
                 f"given = inputs([{', '.join(fed)}], {feed.how!r}, {feed.bits})",
                 "with torch.no_grad():",
                 "    wanted, found = model(*[x.clone() for x in given]), flat(*[x.clone() for x in given])",

@@ -95,6 +95,7 @@ class Trap:
         verify: whether its fold can be verified (what is too large cannot).
         runs: whether it can be run at all here (a huge image cannot).
         unused: names of parameters that are reported as unused.
+        form: every convolution is computed in this form where it applies; the fixed choice if empty.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Trap:
     verify: bool = True
     runs: bool = True
     unused: tuple[str, ...] = ()
+    form: str = ""
 
     def seed(self) -> None:
         """The same random numbers on every run."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from trust.corpus import (
     borders,
     calls,
+    forms,
     moves,
     norms,
     numbers,
@@ -36,6 +37,7 @@ CORPUS: tuple[Trap, ...] = (
     *shapes.ALL,
     *reductions.ALL,
     *sharing.ALL,
+    *forms.ALL,
     *refusals.ALL,
     *calls.ALL,
 )

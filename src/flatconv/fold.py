@@ -108,29 +108,26 @@ def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, t
     own = dict(captured.model.named_parameters(remove_duplicate=False))
     if weights == "shared":
         held = own | dict(captured.model.named_buffers(remove_duplicate=False))
-        return {c.name: program.weights[c.source] for c in lowered.constants.values() if c.name not in held}
+        return {c.name: program.weights[c.sources[0]] for c in lowered.constants.values() if c.name not in held}
     state: dict[str, torch.Tensor] = {}
     with torch.inference_mode(False), torch.no_grad():
         for constant in lowered.constants.values():
-            value = constant.make(evaluate(constant.source, program.weights))
-            if not _finite(value):
-                source = evaluate(constant.source, program.weights)
-                if _finite(source):
-                    raise RefusedError(
-                        f"the merged taps of '{constant.name}' add up to more than {value.dtype} can hold: "
-                        "fold the model in float32"
-                    )
+            value = constant.value(program.weights)
+            if not _finite(value) and all(_finite(evaluate(s, program.weights)) for s in constant.sources):
+                raise RefusedError(
+                    f"the merged taps of '{constant.name}' add up to more than {value.dtype} can hold: "
+                    "fold the model in float32"
+                )
             # Copies, so that a later change of the original reaches all of them or none: none.
-            if (
-                value.untyped_storage().data_ptr()
-                == program.weights.get(constant.source, value).untyped_storage().data_ptr()
-            ):
+            held = [program.weights.get(s, value) for s in constant.sources]
+            if any(value.untyped_storage().data_ptr() == h.untyped_storage().data_ptr() for h in held):
                 value = value.clone()
-            parameter = own.get(program.names.get(constant.source, constant.name))
-            if parameter is None:
+            parameters = [own.get(program.names.get(s, constant.name)) for s in constant.sources]
+            if any(p is None for p in parameters):
                 state[constant.name] = value.detach()
             else:
-                state[constant.name] = nn.Parameter(value.detach(), requires_grad=parameter.requires_grad)
+                learns = any(p is not None and p.requires_grad for p in parameters)
+                state[constant.name] = nn.Parameter(value.detach(), requires_grad=learns)
     return state
 
 

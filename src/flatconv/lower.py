@@ -8,17 +8,18 @@ back by a view, for just that step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import fx
 
-from flatconv import forms, ops
+from flatconv import aliases, forms, ops
 from flatconv.analyse import Analysis
 from flatconv.errors import RefusedError
 from flatconv.facts import ZERO
+from flatconv.interpret import evaluate
 from flatconv.ops.base import NONE, Axes, after
 from flatconv.ops.conv import FORMATS, Site, reduce_weight
 from flatconv.ops.shape import Reshape
@@ -42,15 +43,19 @@ class Constant:
 
     Attributes:
         name: in the new program's state.
-        source: the value in the original program; depends on weights alone.
-        make: turns that value into this one.
+        sources: the values in the original program that it is made from; they depend on weights alone.
+        make: turns these values into this one.
         recipe: what it is, in words: equal recipes make equal tensors of the same weights.
     """
 
     name: str
-    source: Node
-    make: Callable[[torch.Tensor], torch.Tensor]
+    sources: tuple[Node, ...]
+    make: Callable[..., torch.Tensor]
     recipe: str = ""
+
+    def value(self, weights: Mapping[Node, torch.Tensor], wide: bool = False) -> torch.Tensor:
+        """The tensor, made from the given weights, in float64 if ``wide``."""
+        return self.make(*(evaluate(source, weights, wide) for source in self.sources))
 
 
 @dataclass
@@ -152,6 +157,7 @@ class _Lowering:
         self.scalars: dict[Node, fx.Node] = {}
         self.drop = dropped_axes(program, analysis)
         self.emitted: dict[Node, fx.Node] = {}
+        self.joint: dict[tuple[Node, ...], tuple[fx.Node, Axes]] = {}
         self.origin: Node | None = None
         self._given: dict[fx.Node, Node] = {}
 
@@ -172,9 +178,9 @@ class _Lowering:
     def _output(self, node: Node) -> fx.Node:
         """A result: memory of its own wherever the original's has it."""
         made = self.get(node)
-        mine, theirs = _owner(made), _origin(node)
+        mine, theirs = aliases.owner(made), aliases.origin(node)
         shared = self._given.setdefault(mine, theirs) is not theirs
-        if shared or (_borrowed(made) and not _views_input(node)):
+        if shared or (aliases.borrowed(made) and not aliases.views_input(node)):
             return self.call(aten.clone.default, made, memory_format=torch.contiguous_format)
         return made
 
@@ -235,9 +241,7 @@ class _Lowering:
 
     def _emit_site(self, here: Site) -> None:
         node = here.node
-        weight = self._reduced(here)
-        bias = self.get(here.bias) if here.bias is not None else None
-        made, axes = forms.form(here).emit(here, self, weight, bias)
+        made, axes = self._computed(here)
         self.emitted[node] = made
         first = [a for a in here.axes if a.first and not a.dropped]
         for a in first:
@@ -248,24 +252,56 @@ class _Lowering:
             )
         self._store(node, axes, made)
 
-    def _reduced(self, here: Site) -> fx.Node:
-        """The weight of a planned site: reduced now and for good if folded, on every call if shared."""
-        source, how = here.weight, forms.form(here)
-        if self.weights == "shared" or source not in self.program.constant:
-            reduced = reduce_weight(self.get(source), here, source.dtype or torch.float32, self.call)
-            made: fx.Node = how.weight(reduced, here, self.call)
-            return made
-        as_it_is = not here.form and not here.channels_last
-        if as_it_is and not any(a.changed for a in here.axes) and source in self.program.names:
-            return self.get(source)
-        name = self.program.names.get(source) or self._weight_name(source, here)
+    def _computed(self, here: Site) -> tuple[fx.Node, Axes]:
+        """The result of a site in its form, and the axes it lacks."""
+        how = forms.form(here)
+        if not here.together:
+            bias = self.get(here.bias) if here.bias is not None else None
+            return how.emit(here, self, self._reduced([here]), bias)
+        members = [self.analysis.sites[n] for n in here.together]
+        if here.together not in self.joint:
+            biases = [m.bias for m in members if m.bias is not None]
+            self.joint[here.together] = how.emit(here, self, self._reduced(members), self._joined(biases))
+        made, axes = self.joint[here.together]
+        counts = [int((m.node.shape or ())[1]) for m in members]
+        start = sum(counts[: here.together.index(here.node)])
+        return self.call(aten.slice.Tensor, made, 1, start, start + (here.node.shape or ())[1]), axes
+
+    def _joined(self, biases: list[Node]) -> fx.Node | None:
+        """The biases of sites that are computed together, one after the other."""
+        if not biases:
+            return None
+        if self.weights == "shared" or any(b not in self.program.constant for b in biases):
+            return self.call(aten.cat.default, [self.get(b) for b in biases])
+        return self._constant(self._joint_name(biases), tuple(biases), lambda *b: torch.cat(b), "joined")
+
+    def _joint_name(self, sources: list[Node]) -> str:
+        return f"{self.program.names.get(sources[0], 'joint')}__and_{len(sources) - 1}_more"
+
+    def _reduced(self, members: list[Site]) -> fx.Node:
+        """The weight of a planned site, or of several together: reduced now and for good if folded, on every call if shared."""
+        here, sources = members[0], [m.weight for m in members]
+        how, dtype = forms.form(here), here.weight.dtype or torch.float32
+        if self.weights == "shared" or any(w not in self.program.constant for w in sources):
+            each = [reduce_weight(self.get(w), here, dtype, self.call) for w in sources]
+            joint = each[0] if len(each) == 1 else self.call(aten.cat.default, each)
+            found: fx.Node = how.weight(joint, here, self.call)
+            return found
+        as_it_is = not here.form and not here.channels_last and len(members) == 1
+        if as_it_is and not any(a.changed for a in here.axes) and sources[0] in self.program.names:
+            return self.get(sources[0])
+        name = self.program.names.get(sources[0]) or self._weight_name(sources[0], here)
+        if len(members) > 1:
+            name = self._joint_name(sources)
         recipe = (tuple((a.taps, a.dropped) for a in here.axes), here.form, here.channels_last)
 
-        def make(w: torch.Tensor) -> torch.Tensor:
-            w = how.weight(reduce_weight(w, here, w.dtype, run), here, run).contiguous()
+        def make(*ws: torch.Tensor) -> torch.Tensor:
+            w = torch.cat([reduce_weight(w, here, w.dtype, run) for w in ws]) if len(ws) > 1 else None
+            w = reduce_weight(ws[0], here, ws[0].dtype, run) if w is None else w
+            w = how.weight(w, here, run).contiguous()
             return _channels_last(w, how.stacked) if here.channels_last else w
 
-        return self._constant(name, source, make, recipe)
+        return self._constant(name, tuple(sources), make, recipe)
 
     def _weight_name(self, source: Node, here: Site) -> str:
         """The one weight that a computed weight is made from, or a name after the module."""
@@ -275,12 +311,12 @@ class _Lowering:
         return f"{here.node.path}.weight" if here.node.path else "weight"
 
     def _constant(
-        self, name: str, source: Node, make: Callable[[torch.Tensor], torch.Tensor], recipe: object = None
+        self, name: str, sources: tuple[Node, ...], make: Callable[..., torch.Tensor], recipe: object = None
     ) -> fx.Node:
-        """Read a constant; the same recipe for the same source is the same constant."""
-        key = f"{source.index}/{recipe}"
+        """Read a constant; the same recipe for the same sources is the same constant."""
+        key = f"{[source.index for source in sources]}/{recipe}"
         if key not in self.constants:
-            self.constants[key] = Constant(name, source, make, key)
+            self.constants[key] = Constant(name, sources, make, key)
         return self.graph.get_attr(key)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
@@ -305,10 +341,10 @@ class _Lowering:
         ones = all((node.shape or ())[a] == 1 for a in drop)
         if self.weights == "folded" and drop and ones:
             dims = sorted(drop)
-            made = self._constant(self.program.names[node], node, lambda w: w.squeeze(dims), dims)
+            made = self._constant(self.program.names[node], (node,), lambda w: w.squeeze(dims), dims)
             self._store(node, drop, made)
         else:
-            self._store(node, NONE, self._constant(self.program.names[node], node, lambda w: w))
+            self._store(node, NONE, self._constant(self.program.names[node], (node,), lambda w: w))
 
     def _view(self, node: Node, given: fx.Node, held: Axes, wanted: Axes) -> fx.Node:
         """The same value without other axes: drop what is held too much, put back what is held too little."""
@@ -391,65 +427,6 @@ def _channels_last(weight: torch.Tensor, stacked: bool) -> torch.Tensor:
         return weight
     channels = 2 if stacked else 1
     return weight.movedim(channels, -1).contiguous().movedim(-1, channels)
-
-
-VIEWS = (
-    "split",
-    "split_with_sizes",
-    "chunk",
-    "unbind",
-    "unsqueeze",
-    "squeeze",
-    "expand",
-    "select",
-    "slice",
-    "permute",
-    "reshape",
-    "view",
-    "transpose",
-    "alias",
-    "t",
-)
-
-
-def _borrowed(made: fx.Node) -> bool:
-    """Whether a new value lies in memory of an input or a weight, or has elements that share memory."""
-    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem"):
-        if made.target == aten.expand.default:
-            return True
-        made = made.all_input_nodes[0]
-    return made.op in ("placeholder", "get_attr")
-
-
-def _owner(made: fx.Node) -> fx.Node:
-    """The new value in whose memory another one lies."""
-    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem") and made.all_input_nodes:
-        made = made.all_input_nodes[0]
-    return made
-
-
-def _origin(node: Node) -> Node:
-    """The value of the original in whose memory another one lies."""
-    while (
-        node.op.removeprefix("aten.").partition(".")[0] in (*VIEWS, "flatten", "expand_as", "getitem") and node.inputs
-    ):
-        node = node.inputs[0]
-    return node
-
-
-def _base(target: Any) -> str:
-    """The operator's name without its overload."""
-    packet = getattr(target, "_overloadpacket", target)
-    return str(getattr(packet, "__name__", packet))
-
-
-def _views_input(node: Node) -> bool:
-    """Whether the original returns memory of an input or a weight too, or a value expanded."""
-    while node.op.removeprefix("aten.").partition(".")[0] in (*VIEWS, "flatten", "expand_as", "getitem"):
-        if node.op.startswith("aten.expand"):
-            return True
-        node = node.inputs[0]
-    return node.op in ("input", "weight")
 
 
 def _ancestors(node: Node) -> set[Node]:

@@ -88,9 +88,7 @@ def verify_all(
             weight = evaluate(here.weight, held) if here.weight in captured.program.constant else None
             sites[names[node]] = site_evidence(here, analysis.facts, weight, names[node])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        wide = {
-            c.name: c.make(evaluate(c.source, captured.program.weights, wide=True)) for c in lowered.constants.values()
-        }
+        wide = {c.name: c.value(captured.program.weights, wide=True) for c in lowered.constants.values()}
         check_state(captured, lowered, flat, wide, weights == "shared")
         check_refusals(captured, flat)
         runs = []

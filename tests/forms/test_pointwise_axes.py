@@ -34,7 +34,9 @@ def test_all_three_axes():
 
 
 def test_the_first_two_axes_of_a_kernel_along_width():
-    flat = folded(conv(kernel=(1, 1, 3), padding=(0, 0, 2), dilation=(1, 1, 2), stride=(1, 1, 2)), sample(3, 2, 5, 6, 7))
+    flat = folded(
+        conv(kernel=(1, 1, 3), padding=(0, 0, 2), dilation=(1, 1, 2), stride=(1, 1, 2)), sample(3, 2, 5, 6, 7)
+    )
     assert form(flat)[:2] == [
         ("flatten.using_ints", "input", 2, 3),
         ("conv2d.default", "#0", "weight", "bias", [1, 2], [0, 2], [1, 2], 1),

@@ -93,7 +93,9 @@ def test_every_form_of_any_convolution_is_the_convolution(data):
     stride = tuple(draw(st.sampled_from([1, 2, k])) for k in kernel)
     dilation = tuple(draw(st.integers(1, 2)) for _ in range(3))
     padding = tuple(draw(st.integers(0, k)) for k in kernel)
-    sizes = [draw(st.integers(max(1, (k - 1) * d + 1 - 2 * p), 7)) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    sizes = [
+        draw(st.integers(max(1, (k - 1) * d + 1 - 2 * p), 7)) for k, d, p in zip(kernel, dilation, padding, strict=True)
+    ]
     net = filled(
         nn.Conv3d(2 * groups, 4, kernel, stride, padding, dilation, groups=groups, bias=draw(st.booleans())),
     )

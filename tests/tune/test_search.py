@@ -10,7 +10,7 @@ from torch import nn
 import flatconv
 from flatconv.tune import alone, cache
 from flatconv.tune import search as room
-from tests.expected import filled, sample
+from tests.expected import Net, filled, sample
 
 NATIVE = ("as it is", False)
 SLOW, FAST = 5.0, 0.1
@@ -88,7 +88,11 @@ def test_the_fastest_form_is_taken(world):
 
 
 def test_a_slow_candidate_is_never_kept(world):
-    world.cost = {("sum of slices", False): SLOW, ("unfold along an axis", False): SLOW, ("axis into batch", False): SLOW}
+    world.cost = {
+        ("sum of slices", False): SLOW,
+        ("unfold along an axis", False): SLOW,
+        ("axis into batch", False): SLOW,
+    }
     assert forms_of(fold()) == ["as it is", "as it is"]
 
 
@@ -134,8 +138,32 @@ def test_one_group_of_the_best_may_change(world, monkeypatch):
 
     monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
     flat = fold()
-    assert forms_of(flat) == ["as it is, channels-last", "as it is"]
+    first, second = forms_of(flat)
+    assert first == "as it is, channels-last"
+    assert "channels-last" not in second
     assert flat.report.tuned.chosen.startswith("fastest alone; ")
+
+
+def test_branches_are_joined_where_that_is_faster(world, monkeypatch):
+    parts = {n: nn.Conv3d(2, 3, (1, 3, 3)) for n in "ab"}
+    model = filled(Net(lambda self, x: self.a(x) + self.b(x), **parts))
+    honest = world.program
+    seconds = {True: FAST, False: 1.0}
+
+    def program(analysis):
+        call = honest(analysis)
+        call.seconds = seconds[any(s.together for s in analysis.sites.values())]
+        return call
+
+    monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
+    flat = fold(model)
+    assert all(f.endswith("computed together") for f in forms_of(flat))
+    assert flat.report.evidence.runs
+    again = fold(model)
+    assert again.report.tuned.cached
+    assert forms_of(again) == forms_of(flat)
+    seconds[True] = SLOW
+    assert not any(f.endswith("computed together") for f in forms_of(fold(model, cache=False)))
 
 
 def test_a_form_that_needs_more_memory_is_taken_only_when_allowed(world):
@@ -191,7 +219,7 @@ def test_another_question_is_another_key(world, change):
     assert len(world.timed) > timed
 
 
-@pytest.mark.parametrize("spoiled", ["", "{", "[]", '{"choices": [["as it is"]], "stays": false, "told": {}}', "\x00"])
+@pytest.mark.parametrize("spoiled", ["", "{", "[]", '{"choices": [["as it is"]], "joint": [], "stays": false, "told": {}}', "\x00"])
 def test_a_spoiled_cache_is_no_cache(world, spoiled):
     first = fold()
     (file,) = cache.folder().iterdir()

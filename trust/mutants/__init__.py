@@ -1,11 +1,12 @@
 """The mutants, by what they are mutants of."""
 
 from trust.mutant import Mutant
-from trust.mutants import conv, programs, rooms, rules, slices
+from trust.mutants import conv, forms, programs, rooms, rules, slices
 
 MUTANTS: tuple[Mutant, ...] = (
     *conv.MUTANTS,
     *rules.MUTANTS,
+    *forms.MUTANTS,
     *rooms.MUTANTS,
     *slices.MUTANTS,
     *programs.MUTANTS,

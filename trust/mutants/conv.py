@@ -213,8 +213,8 @@ MUTANTS = (
     m(
         "bias-lost",
         "zero-lost",
-        "return low.call(target, given, weight, bias, strides, common, dilations, here.groups)",
-        "return low.call(target, given, weight, None if drop else bias, strides, common, dilations, here.groups)",
+        "return convolve(kept, here.groups, given, weight, bias, low, here.channels_last)",
+        "bias = None if here.dropped else bias\n    return convolve(kept, here.groups, given, weight, bias, low, here.channels_last)",
         "the bias lost where an axis is dropped",
     ),
     m(
@@ -227,8 +227,8 @@ MUTANTS = (
     m(
         "strides-reversed",
         "height-width",
-        "strides = [1 if a.first else a.stride for a in kept]",
-        "strides = [1 if a.first else a.stride for a in kept][::-1]",
+        "strides = [1 if a.first else a.stride for a in axes]",
+        "strides = [1 if a.first else a.stride for a in axes][::-1]",
         "strides of height and width swapped",
     ),
     m(

@@ -80,9 +80,7 @@ def fold(
     doing += " and verifying" if verify else ""
     flat = step(
         doing,
-        lambda: run_fold(
-            model, args, kwargs, method=method, dynamic=dynamic, weights=kind, tune=choice, verify=verify
-        ),
+        lambda: run_fold(model, args, kwargs, method=method, dynamic=dynamic, weights=kind, tune=choice, verify=verify),
     )
     numbers: dict[str, Any] = {}
     if timed:

@@ -158,6 +158,7 @@ class Site:
         refusals: (rule, why it does not apply).
         form: how it is computed, a name in ``flatconv.forms``; empty for the convolution itself.
         channels_last: whether its convolutions are given tensors in channels-last order.
+        together: the convolutions of the same input, itself among them, that are computed as one; none if it is alone.
     """
 
     node: Node
@@ -171,6 +172,7 @@ class Site:
     refusals: tuple[tuple[str, str], ...] = field(default=())
     form: str = ""
     channels_last: bool = False
+    together: tuple[Node, ...] = ()
 
     @property
     def kept(self) -> tuple[AxisPlan, ...]:

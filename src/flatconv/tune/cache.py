@@ -36,11 +36,13 @@ class Stored:
 
     Attributes:
         choices: in the order of the convolutions.
+        joint: convolutions that are computed as one, by their places in that order.
         stays: whether the original was the fastest.
         told: the times.
     """
 
     choices: tuple[Choice, ...]
+    joint: tuple[tuple[int, ...], ...]
     stays: bool
     told: dict[str, Any]
 
@@ -90,6 +92,7 @@ def load(name: str, count: int) -> Stored | None:
     try:
         held = json.loads((folder() / f"{name}.json").read_text(encoding="utf-8"))
         choices = tuple((str(form), bool(last)) for form, last in held["choices"])
+        joint = tuple(tuple(int(i) for i in bundle) for bundle in held["joint"])
         told = held["told"]
         used = (
             "engine",
@@ -105,14 +108,17 @@ def load(name: str, count: int) -> Stored | None:
         )
         if len(choices) != count or not all(part in told for part in used):
             return None
-        return Stored(choices, bool(held["stays"]), told)
+        return Stored(choices, joint, bool(held["stays"]), told)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def store(name: str, choices: Sequence[Choice], stays: bool, told: Mapping[str, Any]) -> None:
+def store(
+    name: str, choices: Sequence[Choice], joint: Sequence[Sequence[int]], stays: bool, told: Mapping[str, Any]
+) -> None:
     """Keep a choice. A cache that cannot be written is no reason to fail."""
-    text = json.dumps({"choices": list(choices), "stays": stays, "told": dict(told)}, indent=1)
+    held = {"choices": list(choices), "joint": list(joint), "stays": stays, "told": dict(told)}
+    text = json.dumps(held, indent=1)
     try:
         folder().mkdir(parents=True, exist_ok=True)
         write(folder() / f"{name}.json", lambda p: p.write_text(text + "\n", encoding="utf-8"), force=True)

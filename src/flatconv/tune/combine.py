@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from flatconv import forms
 from flatconv.analyse import Analysis
-from flatconv.interpret import evaluate
+from flatconv.forms import together
 from flatconv.lower import Lowered
 from flatconv.ops.conv import site
 from flatconv.program import Node, Program
@@ -24,11 +24,12 @@ def as_captured(analysis: Analysis) -> Analysis:
     return replace(analysis, sites={n: s for n, s in bare.items() if s is not None})
 
 
-def chosen(analysis: Analysis, choices: Mapping[Node, Choice]) -> Analysis:
-    """Every convolution in the form that was chosen for it."""
-    return replace(
-        analysis, sites={n: forms.take(s, *choices[n]) if n in choices else s for n, s in analysis.sites.items()}
-    )
+def chosen(analysis: Analysis, choices: Mapping[Node, Choice], joint: Sequence[tuple[Node, ...]] = ()) -> Analysis:
+    """Every convolution in the form that was chosen for it, some of them as one."""
+    sites = {n: forms.take(s, *choices[n]) if n in choices else s for n, s in analysis.sites.items()}
+    for bundle in joint:
+        sites = together.take(sites, bundle)
+    return replace(analysis, sites=sites)
 
 
 def label(choice: Choice) -> str:
@@ -44,7 +45,7 @@ def module(lowered: Lowered, program: Program, made: dict[str, torch.Tensor]) ->
         constant = lowered.constants[node.target]
         if constant.recipe not in made:
             with torch.no_grad():
-                made[constant.recipe] = constant.make(evaluate(constant.source, program.weights)).detach()
+                made[constant.recipe] = constant.value(program.weights).detach()
         root.register_buffer(f"w{i}", made[constant.recipe])
         node.target = f"w{i}"
     return fx.GraphModule(root, graph)

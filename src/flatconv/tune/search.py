@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,14 +21,14 @@ from flatconv import forms
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
-from flatconv.forms import native
+from flatconv.forms import native, together
 from flatconv.lower import lower
 from flatconv.measure import alternate
 from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.signature import method_of
 from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
-from flatconv.tune.cache import Choice, key, load, store
+from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, module
 from flatconv.tune.device import device_name, peak, synchronised
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
@@ -66,6 +66,7 @@ class _Picked:
 
     name: str
     choices: Choices
+    joint: tuple[tuple[Node, ...], ...] = ()
 
 
 class _Search:
@@ -92,20 +93,34 @@ class _Search:
         order = list(self.analysis.sites)
         found = load(name, len(order)) if self.settings.cache else None
         if found is not None:
-            choices = dict(zip(order, found.choices, strict=True))
-            if all(c in options(self.analysis, n) for n, c in choices.items()):
-                return self._result(choices, found.stays, found.told | {"cached": True})
+            held = self._held(found, order)
+            if held is not None:
+                return self._result(held, found.stays, found.told | {"cached": True})
         fixed = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
         self._begin()
         alone = self._alone() if self.settings.engine == "eager" else {}
         picked = self._whole(self._combinations(fixed, alone))
-        if self.settings.engine == "eager" and len(self.groups) > 1:
-            picked = self._improved(picked, alone)
+        if self.settings.engine == "eager":
+            picked = self._improved(picked, alone) if len(self.groups) > 1 else picked
+            picked = self._again(self._joined(picked))
         stays = _beats(self.taken[ORIGINAL], self.taken[picked.name])
         told = self._told(picked, alone, stays)
         if self.settings.cache:
-            store(name, [picked.choices[n] for n in order], stays, told)
-        return self._result(picked.choices, stays, told)
+            joint = [[order.index(n) for n in bundle] for bundle in picked.joint]
+            store(name, [picked.choices[n] for n in order], joint, stays, told)
+        return self._result(picked, stays, told)
+
+    def _held(self, found: Stored, order: Sequence[Node]) -> _Picked | None:
+        """A choice of the cache; None if any part of it does not apply."""
+        choices = dict(zip(order, found.choices, strict=True))
+        if not all(c in options(self.analysis, n) for n, c in choices.items()):
+            return None
+        try:
+            joint = tuple(tuple(order[i] for i in bundle) for bundle in found.joint)
+            chosen(self.analysis, choices, joint)
+        except (ValueError, IndexError):
+            return None
+        return _Picked("", choices, joint)
 
     def _left(self) -> float:
         return self.settings.budget - (time.perf_counter() - self.began)
@@ -191,7 +206,7 @@ class _Search:
             others = [t.choice for t in alone.get(group[0], ()) if t.choice != picked.choices[group[0]]]
             for choice in others[:TRIED]:
                 if self._left() < 12 * cost + 1:
-                    return self._again(picked)
+                    return picked
                 name = f"{picked.name}; {self.names[group[0]]}: {label(choice)}"
                 changed = picked.choices | dict.fromkeys(group, choice)
                 self.calls[name] = self._program(chosen(self.analysis, changed))
@@ -201,7 +216,24 @@ class _Search:
                     picked, cost = _Picked(name, changed), statistics.median(pair[name])
                 else:
                     del self.calls[name]
-        return self._again(picked)
+        return picked
+
+    def _joined(self, picked: _Picked) -> _Picked:
+        """Convolutions of one input as one, where that is faster."""
+        for bundle in together.bundles(self.analysis.sites):
+            cost = statistics.median(self.taken.get(picked.name) or self.taken[ORIGINAL])
+            if len({picked.choices[n] for n in bundle}) > 1 or self._left() < 12 * cost + 1:
+                continue
+            name = f"{picked.name}; {self.names[bundle[0]]} and {len(bundle) - 1} more {together.NAME}"
+            changed = replace(picked, name=name, joint=(*picked.joint, bundle))
+            self.calls[name] = self._program(chosen(self.analysis, changed.choices, changed.joint))
+            pair = self._time([picked.name, name], f"{len(bundle)} convolutions of one input as one", 0.3)
+            self._measure(name)
+            if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
+                picked = changed
+            else:
+                del self.calls[name]
+        return picked
 
     def _again(self, picked: _Picked) -> _Picked:
         """What was put together is timed against the original too."""
@@ -264,9 +296,16 @@ class _Search:
             "seconds": round(time.perf_counter() - self.began, 2),
         }
 
-    def _result(self, choices: Choices, stays: bool, told: Mapping[str, Any]) -> tuple[Analysis, Tuned]:
-        result = as_captured(self.analysis) if stays else chosen(self.analysis, choices)
-        labels = {self.names[n]: native.NAME if stays else label(choices[n]) for n in self.analysis.sites}
+    def _result(self, picked: _Picked, stays: bool, told: Mapping[str, Any]) -> tuple[Analysis, Tuned]:
+        if stays:
+            result = as_captured(self.analysis)
+        else:
+            result = chosen(self.analysis, picked.choices, picked.joint)
+        joint = {n for bundle in picked.joint for n in bundle}
+        labels = {}
+        for node in self.analysis.sites:
+            named = native.NAME if stays else label(picked.choices[node])
+            labels[self.names[node]] = f"{named}, {together.NAME}" if node in joint and not stays else named
         trials = tuple(Trial(**(t | {"spread": tuple(t["spread"])})) for t in told["trials"])
         sites = {n: tuple(SiteTrial(**t) for t in each) for n, each in told["sites"].items()}
         return result, Tuned(**(dict(told) | {"trials": trials, "sites": sites, "forms": labels}))
