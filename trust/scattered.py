@@ -9,7 +9,7 @@ from unittest import mock
 
 from flatconv import forms
 from flatconv.forms import together
-from flatconv.ops.conv import FORMATS, Site
+from flatconv.ops.conv import Site
 from flatconv.program import Node
 
 
@@ -32,7 +32,7 @@ def scattered(seed: int | str) -> Iterator[None]:
 
 def _drawn(here: Site, r: random.Random, last: bool) -> Site:
     name = r.choice(forms.possible(here))
-    return forms.take(here, name, last and forms.FORMS[name].left(here) in FORMATS)
+    return forms.take(here, name, last and forms.has_format(here, name))
 
 
 @contextmanager

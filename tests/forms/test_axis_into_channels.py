@@ -2,6 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from flatconv import forms
+from flatconv.analyse import analyse
+from flatconv.capture import capture
 from tests.expected import filled, folded, form, only_site, sample
 
 NAME = "axis into channels"
@@ -70,3 +73,11 @@ def test_left_alone(net, shape, take):
     take(NAME)
     flat = folded(net, sample(*shape))
     assert NAME not in only_site(flat).rule
+
+
+def test_no_channels_last_without_a_batch_or_with_one_axis():
+    for net, shape in ((filled(nn.Conv3d(2, 3, 3)), (2, 4, 5, 6)), (filled(nn.Conv3d(2, 3, (1, 1, 3))), (1, 2, 1, 1, 6))):
+        (here,) = analyse(capture(net, (sample(*shape),)).program).sites.values()
+        assert not forms.has_format(here, "as it is")
+        with pytest.raises(ValueError, match="no channels-last format"):
+            forms.take(here, "as it is", last=True)

@@ -219,7 +219,10 @@ def test_another_question_is_another_key(world, change):
     assert len(world.timed) > timed
 
 
-@pytest.mark.parametrize("spoiled", ["", "{", "[]", '{"choices": [["as it is"]], "joint": [], "stays": false, "told": {}}', "\x00"])
+SHORT = '{"choices": [["as it is"]], "joint": [], "stays": false, "told": {}}'
+
+
+@pytest.mark.parametrize("spoiled", ["", "{", "[]", SHORT, "\x00"])
 def test_a_spoiled_cache_is_no_cache(world, spoiled):
     first = fold()
     (file,) = cache.folder().iterdir()

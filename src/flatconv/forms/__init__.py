@@ -26,7 +26,7 @@ from flatconv.forms import (
     unfold_axis,
 )
 from flatconv.ops.base import Axes, Lowering
-from flatconv.ops.conv import Site
+from flatconv.ops.conv import FORMATS, Site
 from flatconv.program import Node
 
 LAST = "channels-last"
@@ -77,8 +77,13 @@ def form(here: Site) -> Form:
 
 
 def possible(here: Site) -> list[str]:
-    """Names of all forms that compute a site, each also in channels-last where that is another thing."""
+    """Names of all forms that compute a site."""
     return [name for name, each in FORMS.items() if each.why_not(here) is None]
+
+
+def has_format(here: Site, name: str) -> bool:
+    """Whether a form can work in channels-last: there is such a format for a batch of images and one of volumes."""
+    return here.batched and FORMS[name].left(here) in FORMATS
 
 
 def refusals(here: Site) -> list[tuple[str, str]]:
@@ -90,6 +95,8 @@ def refusals(here: Site) -> list[tuple[str, str]]:
 def take(here: Site, name: str, last: bool = False) -> Site:
     """A site to be computed in a form."""
     why = FORMS[name].why_not(here)
+    if why is None and last and not has_format(here, name):
+        why = "there is no channels-last format of its tensors"
     if why is not None:
         raise ValueError(f"{here.node.where}: {name}: {why}")
     taken = replace(here, form="" if name == native.NAME else name, channels_last=last)

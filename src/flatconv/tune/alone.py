@@ -16,7 +16,6 @@ from flatconv.forms import native
 from flatconv.isolate import isolate
 from flatconv.lower import lower
 from flatconv.measure import alternate
-from flatconv.ops.conv import FORMATS
 from flatconv.program import Node, concrete
 from flatconv.tune.cache import Choice
 from flatconv.tune.combine import module
@@ -55,7 +54,7 @@ def options(analysis: Analysis, node: Node) -> list[Choice]:
     found = []
     for name in forms.possible(here):
         found.append((name, False))
-        if forms.FORMS[name].left(here) in FORMATS:
+        if forms.has_format(here, name):
             found.append((name, True))
     return found
 
