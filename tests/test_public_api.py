@@ -54,7 +54,7 @@ def test_every_error_is_one_of_ours_with_its_exit_code():
 
 
 def test_repeated():
-    assert parameters(flatconv.repeated) == ["dim", "check=always"]
+    assert parameters(flatconv.repeated) == ["dim", "within=None", "axis=None", "check=always", "otherwise=refuse"]
 
 
 def test_stack():

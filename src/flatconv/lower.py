@@ -44,11 +44,13 @@ class Constant:
         name: in the new program's state.
         source: the value in the original program; depends on weights alone.
         make: turns that value into this one.
+        key: what it is made of and how; equal keys are equal tensors, in all lowerings of one program.
     """
 
     name: str
     source: Node
     make: Callable[[torch.Tensor], torch.Tensor]
+    key: str = ""
 
 
 @dataclass
@@ -272,7 +274,7 @@ class _Lowering:
         """Read a constant; the same recipe for the same source is the same constant."""
         key = f"{source.index}/{recipe}"
         if key not in self.constants:
-            self.constants[key] = Constant(name, source, make)
+            self.constants[key] = Constant(name, source, make, key)
         return self.graph.get_attr(key)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:

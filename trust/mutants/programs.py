@@ -250,8 +250,8 @@ MUTANTS = (
     module(
         "first-result-kept",
         "stale-weights",
-        "results = self._run(self, *tensors)",
-        "results = self.__dict__.setdefault('_kept', self._run(self, *tensors))",
+        "results = run(self, *tensors)",
+        "results = self.__dict__.setdefault('_kept', run(self, *tensors))",
         "the first result handed out again on every later call",
     ),
     interpret(

@@ -116,8 +116,8 @@ MUTANTS = (
     shape(
         "split-as-interleaved",
         "batch-order",
-        "members = known.ids[i * run : (i + 1) * run]",
-        "members = known.ids[i::size]",
+        "members = tuple(m for start in starts for m in known.ids[start : start + step])",
+        "members = tuple(known.ids[i::size])",
         "an axis split into runs read as interleaved",
     ),
     shape(
