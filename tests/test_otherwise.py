@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import flatconv
-from flatconv.module import full_form
 from tests.forms import agree, filled, form, sample
 
 ONE = sample(2, 2, 1, 5, 6)
@@ -40,6 +39,13 @@ class Zeros(nn.Module):
     def forward(self, x):
         front = torch.zeros(*x.shape[:3], 1, x.shape[4], device=x.device, dtype=x.dtype)
         return self.conv(torch.cat([front, x], 3))
+
+
+def full_form(flat):
+    """The model with its full form alone."""
+    made = copy.copy(flat)
+    made.graph, made._run, made._full, made._run_full, made.assumed = flat._full, flat._run_full, None, None, ()
+    return made
 
 
 def folded(model=None, **options):
@@ -201,16 +207,16 @@ def test_the_report_says_so():
     assert len(flat.report.evidence.runs) == 2 * len(alone.report.evidence.runs)  # both forms were compared
 
 
-def test_a_full_form_that_is_wrong_is_noticed(monkeypatch):
-    from flatconv import fold
+@pytest.mark.parametrize("broken", ["wrong", "never taken"])
+def test_a_full_form_that_is_wrong_is_noticed(broken, monkeypatch):
+    compiled = flatconv.Folded._compile
 
-    def broken(flat):
-        made = full_form(flat)
-        run = made._run
-        made._run = lambda *a: tuple(y * 1.001 for y in run(*a))
-        return made
+    def wrong(self):
+        compiled(self)
+        run, full = self._run, self._run_full
+        self._run_full = run if broken == "never taken" else lambda *a: tuple(y * 1.001 for y in full(*a))
 
-    monkeypatch.setitem(fold.__globals__, "full_form", broken)
+    monkeypatch.setattr(flatconv.Folded, "_compile", wrong)
     with pytest.raises(flatconv.VerificationError):
         folded()
 

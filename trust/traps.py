@@ -8,6 +8,7 @@ from __future__ import annotations
 from trust.corpus import (
     borders,
     calls,
+    declared,
     moves,
     norms,
     numbers,
@@ -38,6 +39,7 @@ CORPUS: tuple[Trap, ...] = (
     *sharing.ALL,
     *refusals.ALL,
     *calls.ALL,
+    *declared.ALL,
 )
 
 

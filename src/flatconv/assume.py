@@ -214,8 +214,14 @@ def resolve(
     """Read the ``assume`` argument for an example call.
 
     Raises:
-        InputError: no input has that name, the dimension does not exist, or the example itself is otherwise.
+        InputError: it is no mapping, no input has that name, the dimension does not exist or is not of the size that was laid
+            out in it, or the example itself is otherwise.
     """
+    if assume is not None and not isinstance(assume, Mapping):
+        raise InputError(
+            f"assume is of type {type(assume).__name__}; a mapping from names of inputs to what is declared of them is needed, "
+            "such as {'x': flatconv.repeated(dim=2)}"
+        )
     found = []
     for name, declared in (assume or {}).items():
         if name not in names:

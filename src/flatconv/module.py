@@ -280,17 +280,6 @@ class Folded(nn.Module):
         )
 
 
-def full_form(flat: Folded) -> Folded:
-    """The same model, on the very same state, taking its full form on every call."""
-    assert flat._full is not None
-    assert flat._run_full is not None
-    made = copy.copy(flat)
-    made.graph, made._run, made._full, made._run_full = flat._full, flat._run_full, None, None
-    made.assumed = tuple(a for a in flat.assumed if a.otherwise != "full")
-    made._asked = set()
-    return made
-
-
 def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:
     """A copy of a graph with another device in the place of one."""
     graph = copy.deepcopy(graph)

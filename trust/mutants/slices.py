@@ -148,6 +148,20 @@ MUTANTS = (
         "zero = any(m == ZERO for m in members)",
         "a run of slices claimed zero because one of them is",
     ),
+    shape(
+        "first-run-for-all",
+        "batch-order",
+        "starts = range(i * step, len(known), run)",
+        "starts = range(i * step, i * step + 1)",
+        "slices along a later one of the split axes told by their first members alone",
+    ),
+    shape(
+        "rows-taken-for-columns",
+        "height-width",
+        'key = ("split", slice_kind(node, out), outs)',
+        'key = ("split", node.key((source,)), out)',
+        "the same members taken for the same slice, whether they lie in it as rows or as columns",
+    ),
     reduce(
         "axes-of-sum-not-counted-down",
         "height-width",
