@@ -202,6 +202,18 @@ def test_unet3d():
     assert any("conv_transpose2d" in t for t in targets(flat))
 
 
+def test_patch_embed_of_still_images():
+    model = examples.patch_embed(width=32)
+    still = torch.randn(6, 3, 1, 14, 14).expand(-1, -1, 2, -1, -1).reshape(6, -1)
+    declared = flatconv.repeated(dim=1, within=(3, 2, 14, 14), axis=1, otherwise="full")
+    flat = flatconv.fold(model, (still,), assume={"patches": declared})
+    (site,) = flat.report.sites
+    assert (site.merged_taps, site.becomes) == ((0, 1), "conv2d")
+    assert 2 * site.useful_macs == site.macs
+    moving = torch.randn(4, 1176)
+    torch.testing.assert_close(flat(moving), model(moving))
+
+
 def test_patch_embed_is_left_alone_and_says_why():
     model = examples.patch_embed(width=32)
     flat = flatconv.fold(model, (torch.randn(6, 3 * 2 * 14 * 14),))

@@ -62,7 +62,7 @@ def test_tuning():
 
 
 def test_repeated():
-    assert parameters(flatconv.repeated) == ["dim", "check=always"]
+    assert parameters(flatconv.repeated) == ["dim", "within=None", "axis=None", "check=always", "otherwise=refuse"]
 
 
 def test_stack():

@@ -54,8 +54,8 @@ def test_shared_weights_that_are_copies(monkeypatch):
 
 
 def unshared(right):
-    def init(self, *given, follow=False):
-        right(self, *given, follow=follow)
+    def init(self, *given, follow=False, full=None):
+        right(self, *given, follow=follow, full=full)
         self._parameters = {k: nn.Parameter(v.detach().clone()) for k, v in self._parameters.items()}
 
     return init

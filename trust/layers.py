@@ -73,7 +73,7 @@ def look(trap: Trap, built: tuple[nn.Module, Args] | None = None) -> Found:
     flat, seen = _fold(trap, model, args, found)
     if seen.captured is not None and trap.runs and trap.verify:
         try:
-            _claims(seen.captured.program, seen.analysis, seen.captured.example, found)
+            _claims(seen.captured, seen.analysis, found)
         except Exception as e:  # the program itself cannot be run: another layer says why
             found.note(CRASH, f"facts: {type(e).__name__}: {e}")
     if flat is not None:
@@ -285,10 +285,13 @@ def _later(trap: Trap, model: nn.Module, args: Args, called: Any, flat: Any, bef
 # --- claims
 
 
-def _claims(program: Program, analysis: Any, example: Sequence[torch.Tensor], found: Found) -> None:
+def _claims(captured: Any, analysis: Any, found: Found) -> None:
     """Hold every claim of the facts against the values that the captured operators compute."""
+    program, example = captured.program, captured.example
     generator = torch.Generator().manual_seed(7)
     drawn = [t if not t.is_floating_point() else torch.randn(t.shape, generator=generator).to(t) for t in example]
+    for a in captured.assumed:
+        drawn[a.position] = a.satisfy(drawn[a.position])
     for tensors in ([*example], drawn):
         given = {n: t.clone() for n, t in zip(program.inputs, tensors, strict=True)}
         words = next(false_claims(program, analysis, run(program, given)), None)

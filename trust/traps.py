@@ -8,6 +8,7 @@ from __future__ import annotations
 from trust.corpus import (
     borders,
     calls,
+    declared,
     forms,
     moves,
     norms,
@@ -40,6 +41,7 @@ CORPUS: tuple[Trap, ...] = (
     *forms.ALL,
     *refusals.ALL,
     *calls.ALL,
+    *declared.ALL,
 )
 
 

@@ -291,6 +291,12 @@ def save_program(flat: Folded, path: Any, *, force: bool = False) -> None:
     """A folded model as ``.pt2``."""
     if _path(path).suffix != ".pt2":
         raise InputError(f"'{path}' must end in .pt2")
+    if flat._full is not None:
+        names = ", ".join(f"'{a.name}'" for a in flat.assumed if a.otherwise == "full")
+        raise InputError(
+            f"a .pt2 program has one form, and this model has two, since otherwise='full' was declared of {names}: fold again "
+            "with otherwise='refuse' and save that, which asserts that slices are equal, or fold without the declaration"
+        )
     program = exported(flat)
 
     def save(place: Path) -> None:

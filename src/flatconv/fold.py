@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from flatconv.audit import audit_of, reported, site_names
 from flatconv.capture import Capture, capture
 from flatconv.errors import InputError, RefusedError
 from flatconv.interpret import evaluate
-from flatconv.lower import Lowered, Weights, lower
+from flatconv.lower import Constant, Lowered, Weights, lower
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.ops.conv import Site
@@ -50,7 +50,8 @@ def fold(
         kwargs: more of it, by name.
         method: the method to fold; the result is called as this method is.
         assume: what is known of the inputs and the graph cannot show, by name: ``{"x": flatconv.repeated(dim=2)}`` for an
-            image repeated into several frames. The folded model checks it.
+            image repeated into several frames. The folded model checks it, and with ``otherwise="full"`` computes calls of
+            which it is not true in full.
         dynamic: "auto" to leave batch, height and width free; False to fix every size.
         weights: "folded" stores new weights of lower rank, copies that later changes of the model do not reach;
             "shared" reads the model's own parameters (same state_dict) and reduces them on every call, so that it
@@ -81,13 +82,21 @@ def fold(
     else:
         analysis = replace(analysis, sites=forms.choose(analysis.sites))
     lowered = lower(captured.program, analysis, weights)
-    state = _state(captured, lowered, weights)
+    full = _full(captured, lowered, weights)
+    constants = lowered.constants | (full.lowered.constants if full else {})
+    state = _state(captured, constants, weights)
     if weights == "shared" and any(t.itemsize < 4 for t in captured.program.weights.values()):
         # The sums are made on each call: in a narrow type they may not fit, and folding the weights tells.
-        _state(captured, lower(captured.program, analysis, "folded"), "folded")
-    flat = Folded(lowered.graph, state, captured, follow=weights == "shared")
+        for one in (analysis, *([full.analysis] if full else ())):
+            _state(captured, lower(captured.program, one, "folded").constants, "folded")
+    graph = full.lowered.graph if full else None
+    flat = Folded(lowered.graph, state, captured, follow=weights == "shared", full=graph)
     with unchanged(model):
         evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()
+        if verify and full is not None:
+            # Of inputs that nothing is known of the folded model itself takes the full form, so this shows that it does.
+            beside = verify_all(full.captured, full.analysis, full.lowered, flat, weights)
+            evidence = replace(evidence, runs=evidence.runs + beside.runs)
     flat.forget_calls()
     flat.report = _report(captured, analysis, weights, evidence, tuned)
     return flat
@@ -102,16 +111,48 @@ def _settings(tune: bool | Tuning) -> Tuning | None:
     return Tuning() if tune and os.environ.get("FLATCONV_TUNE", "1") != "0" else None
 
 
-def _state(captured: Capture, lowered: Lowered, weights: Weights) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class _Full:
+    """The form that a call takes of which a declaration with otherwise="full" is not true."""
+
+    captured: Capture
+    analysis: Analysis
+    lowered: Lowered
+
+
+def _full(captured: Capture, beside: Lowered, weights: Weights) -> _Full | None:
+    """The same capture folded with the other declarations alone; None where that is no other form."""
+    if not any(a.otherwise == "full" and a.size > 1 for a in captured.assumed):
+        return None
+    fewer = replace(captured, assumed=tuple(a for a in captured.assumed if a.otherwise != "full"))
+    analysis = analyse(fewer.program, fewer.given)
+    analysis = replace(analysis, sites=forms.choose(analysis.sites))
+    lowered = lower(fewer.program, analysis, weights)
+    names: dict[str, str] = {}
+    held = {c.key: name for name, c in beside.constants.items()}
+    for name, constant in lowered.constants.items():
+        found, count = held.get(constant.key, constant.name), 1
+        while constant.key not in held and (found in beside.constants or found in names.values()):
+            count += 1
+            found = f"{constant.name}__{count}"
+        names[name] = found
+    for node in lowered.graph.nodes:
+        if node.op == "get_attr":
+            node.target = names[str(node.target)]
+    lowered.constants = {names[n]: replace(c, name=names[n]) for n, c in lowered.constants.items()}
+    return _Full(fewer, analysis, lowered)
+
+
+def _state(captured: Capture, constants: Mapping[str, Constant], weights: Weights) -> dict[str, torch.Tensor]:
     """The tensors that the folded model has for itself, by name."""
     program = captured.program
     own = dict(captured.model.named_parameters(remove_duplicate=False))
     if weights == "shared":
         held = own | dict(captured.model.named_buffers(remove_duplicate=False))
-        return {c.name: program.weights[c.sources[0]] for c in lowered.constants.values() if c.name not in held}
+        return {c.name: program.weights[c.sources[0]] for c in constants.values() if c.name not in held}
     state: dict[str, torch.Tensor] = {}
     with torch.inference_mode(False), torch.no_grad():
-        for constant in lowered.constants.values():
+        for constant in constants.values():
             value = constant.value(program.weights)
             if not _finite(value) and all(_finite(evaluate(s, program.weights)) for s in constant.sources):
                 raise RefusedError(

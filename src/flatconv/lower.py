@@ -45,13 +45,13 @@ class Constant:
         name: in the new program's state.
         sources: the values in the original program that it is made from; they depend on weights alone.
         make: turns these values into this one.
-        recipe: what it is, in words: equal recipes make equal tensors of the same weights.
+        key: what it is made of and how; equal keys are equal tensors, in all lowerings of one program.
     """
 
     name: str
     sources: tuple[Node, ...]
     make: Callable[..., torch.Tensor]
-    recipe: str = ""
+    key: str = ""
 
     def value(self, weights: Mapping[Node, torch.Tensor], wide: bool = False) -> torch.Tensor:
         """The tensor, made from the given weights, in float64 if ``wide``."""

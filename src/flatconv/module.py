@@ -27,7 +27,7 @@ OWN = frozenset(
     (
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run",
-        "_literals",
+        "_literals", "_full", "_run_full",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -46,6 +46,9 @@ class Folded(nn.Module):
     ``.to(device)`` moves it. ``.train()`` and ``.eval()`` work as on the original where its code does not look at the mode;
     where it does (batch norm, dropout), only the mode of the capture is there, and a call in the other one says so.
 
+    With ``repeated(otherwise="full")`` it has two forms and one state: weights that only the full form needs stand beside the
+    others under numbered names, such as ``conv.weight__2``.
+
     Attributes:
         report: what was done and how far it was checked.
         graph: the new ATen graph.
@@ -57,9 +60,16 @@ class Folded(nn.Module):
 
     report: FoldReport
     _run: Callable[..., tuple[torch.Tensor, ...]]
+    _full: fx.Graph | None
+    _run_full: Callable[..., tuple[torch.Tensor, ...]] | None
 
     def __init__(
-        self, graph: fx.Graph, state: Mapping[str, torch.Tensor], captured: Capture, follow: bool = False
+        self,
+        graph: fx.Graph,
+        state: Mapping[str, torch.Tensor],
+        captured: Capture,
+        follow: bool = False,
+        full: fx.Graph | None = None,
     ) -> None:
         super().__init__()
         if follow:
@@ -69,6 +79,8 @@ class Folded(nn.Module):
         for name, tensor in state.items():
             _register(self, f"{LITERALS}.{name}" if follow else name, tensor, persistent=not follow)
         self.graph = graph
+        # The graph that a call takes of which a declaration with otherwise="full" is not true. It reads the same state.
+        self._full = full
         self.guards = captured.guards
         self.assumed = captured.assumed
         self.example_shapes = tuple(tuple(t.shape) for t in captured.example)
@@ -100,12 +112,16 @@ class Folded(nn.Module):
         if self._moved:
             self._settle()
         self._check_places(tensors)
+        run = self._run
         for i, assumed in enumerate(self.assumed):
-            if assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
+            if assumed.otherwise == "full":
+                if self._run_full is not None and assumed.difference(tensors[assumed.position]) is not None:
+                    run = self._run_full
+            elif assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
                 assumed.require(tensors)
                 self._asked.add(i)
         try:
-            results = self._run(self, *tensors)
+            results = run(self, *tensors)
         except RuntimeError:
             # Parts of it may have been converted one by one, or with the original that shares its weights.
             self._settle()
@@ -122,10 +138,9 @@ class Folded(nn.Module):
         """The rewritten graph alone, from tensors to tensors, with what was declared asserted: for torch.export."""
         for assumed in self.assumed:
             if assumed.check != "never":
-                tensor = tensors[assumed.position]
-                same = (tensor == tensor.narrow(assumed.axis, 0, 1)).all()
                 torch._assert_async(
-                    same, f"'{assumed.name}' has other values in some slice along {assumed.axis} than in slice 0"
+                    assumed.same(tensors[assumed.position]),
+                    f"'{assumed.name}' has other values in some slice along {assumed.where} than in slice 0",
                 )
         return self._run(self, *tensors)
 
@@ -179,16 +194,9 @@ class Folded(nn.Module):
         self._moved = False
 
     def _move_graph(self, old: torch.device, new: torch.device) -> None:
-        """Tensors that the graph itself makes (zeros, say) are made on the new device."""
-        graph = copy.deepcopy(self.graph)
-        for node in graph.nodes:
-
-            def moved(value: Any) -> Any:
-                return new if isinstance(value, torch.device) and value == old else value
-
-            node.args = fx.node.map_aggregate(node.args, moved)
-            node.kwargs = fx.node.map_aggregate(node.kwargs, moved)
-        self.graph = graph
+        """Tensors that the graphs themselves make (zeros, say) are made on the new device."""
+        self.graph = _on_device(self.graph, old, new)
+        self._full = None if self._full is None else _on_device(self._full, old, new)
         self._home = new
         self._devices = (new,) * len(self._devices)
         self._compile()
@@ -199,7 +207,12 @@ class Folded(nn.Module):
         return self._source
 
     def save(self, path: Any, *, force: bool = False) -> None:
-        """Write a ``.pt2`` file that ``torch.export.load`` reads; it takes the tensor inputs in order."""
+        """Write a ``.pt2`` file that ``torch.export.load`` reads; it takes the tensor inputs in order.
+
+        Raises:
+            InputError: it cannot be written, or the model has a second form (``repeated(otherwise="full")``), for which a
+                program has no room: fold it with ``otherwise="refuse"``, and the program asserts what was declared.
+        """
         from flatconv.files import save_program
 
         save_program(self, path, force=force)
@@ -211,26 +224,30 @@ class Folded(nn.Module):
         save_weights(self, path, force=force)
 
     def _compile(self) -> None:
-        nodes = [n for n in self.graph.nodes if n.op == "get_attr"]
+        self._source, self._run = self._compiled(self.graph, f"<flatconv {id(self):x}>")
+        self._run_full = None
+        if self._full is not None:
+            _, self._run_full = self._compiled(self._full, f"<flatconv {id(self):x} full>")
+
+    def _compiled(self, graph: fx.Graph, name: str) -> tuple[str, Callable[..., tuple[torch.Tensor, ...]]]:
+        """The Python of a graph, and the function that it is."""
+        nodes = [n for n in graph.nodes if n.op == "get_attr"]
         names = [str(n.target) for n in nodes]
         try:
             for i, node in enumerate(nodes):
                 node.target = f"{READ}{i}_"
-            python = self.graph.python_code("self")
+            python = graph.python_code("self")
         finally:
             for node, target in zip(nodes, names, strict=True):
                 node.target = target
         # fx would write the names of weights as they are. They come from the model and may be anything.
-        self._source = re.sub(
-            rf"\bself\.{READ}(\d+)_", lambda m: _read(self, self._place(names[int(m[1])])), python.src
-        )
+        source = re.sub(rf"\bself\.{READ}(\d+)_", lambda m: _read(self, self._place(names[int(m[1])])), python.src)
         # Kept where Python looks for source lines, so that tracebacks and torch.compile can show them.
-        name = f"<flatconv {id(self):x}>"
-        linecache.cache[name] = (len(self._source), None, self._source.splitlines(True), name)
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         weakref.finalize(self, linecache.cache.pop, name, None)
         scope = dict(python.globals)
-        exec(compile(self._source, name, "exec"), scope)
-        self._run = scope["forward"]
+        exec(compile(source, name, "exec"), scope)
+        return source, scope["forward"]
 
     def _place(self, name: str) -> str:
         return f"{LITERALS}.{name}" if name in self._literals else name
@@ -261,6 +278,19 @@ class Folded(nn.Module):
         raise InputError(
             "a folded model cannot be pickled: write it with .save('model.pt2') or .save_weights('w.safetensors')"
         )
+
+
+def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:
+    """A copy of a graph with another device in the place of one."""
+    graph = copy.deepcopy(graph)
+
+    def moved(value: Any) -> Any:
+        return new if isinstance(value, torch.device) and value == old else value
+
+    for node in graph.nodes:
+        node.args = fx.node.map_aggregate(node.args, moved)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, moved)
+    return graph
 
 
 def _mirror(copied: nn.Module, original: nn.Module) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import flatconv
 from flatconv.errors import InputError, RefusedError, VerificationError
 from tests.bad.table import bad
 
@@ -176,6 +177,13 @@ CALLS = [
     bad("method is no word", methods(3), InputError, "method"),
     bad("unknown way of weights", call(x(), weights="new"), InputError, "'new'", "'folded' or 'shared'"),
     bad("unknown way of sizes", call(x(), dynamic="some"), InputError, "'some'", "'auto'"),
+    bad("declarations as a list", call(x(), assume=[flatconv.repeated(2)]), InputError, "assume is of type list", "flatconv.repeated"),
+    bad("declared of no input", call(x(), assume={"inptu": flatconv.repeated(2)}), InputError, "'inptu'", "input"),
+    bad("declared by a number", call(x(), assume={"input": 2}), InputError, "write flatconv.repeated"),
+    bad("declared of a dimension that is not there", call(x(), assume={"input": flatconv.repeated(7)}), InputError, "no dimension 7"),
+    bad("declared and not true of the example", call(x(), assume={"input": flatconv.repeated(1)}), InputError, "slice 1 differs"),
+    bad("laid out in a dimension of another size", call(x(), assume={"input": flatconv.repeated(-1, within=(3, 2, 14, 14), axis=1)}), InputError, "size 9", "makes 1176"),
+    bad("laid out and not true of the example", call(x(), assume={"input": flatconv.repeated(-1, within=(3, 3), axis=0)}), InputError, "axis 0 of dimension 4 seen as 3×3", "slice 1 differs"),
     bad("model is a class", lambda: (nn.Conv3d, (x(),), {}), InputError, "torch.nn.Module is needed"),
     bad("model is a function", lambda: (F.relu, (x(),), {}), InputError, "torch.nn.Module is needed", "function"),
     bad("model is none", lambda: (None, (x(),), {}), InputError, "NoneType"),

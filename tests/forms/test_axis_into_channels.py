@@ -76,7 +76,10 @@ def test_left_alone(net, shape, take):
 
 
 def test_no_channels_last_without_a_batch_or_with_one_axis():
-    for net, shape in ((filled(nn.Conv3d(2, 3, 3)), (2, 4, 5, 6)), (filled(nn.Conv3d(2, 3, (1, 1, 3))), (1, 2, 1, 1, 6))):
+    for net, shape in (
+        (filled(nn.Conv3d(2, 3, 3)), (2, 4, 5, 6)),
+        (filled(nn.Conv3d(2, 3, (1, 1, 3))), (1, 2, 1, 1, 6)),
+    ):
         (here,) = analyse(capture(net, (sample(*shape),)).program).sites.values()
         assert not forms.has_format(here, "as it is")
         with pytest.raises(ValueError, match="no channels-last format"):

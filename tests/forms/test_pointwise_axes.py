@@ -25,12 +25,18 @@ def test_height_and_width_are_one_axis():
     assert only_site(flat).evidence.level == "exact"
 
 
-def test_all_three_axes():
+def test_of_three_axes_two_are_left():
     flat = folded(conv(kernel=1, padding=0, groups=2), sample(3, 2, 5, 6, 7))
     assert form(flat)[:2] == [
-        ("flatten.using_ints", "input", 2, 4),
-        ("conv1d.default", "#0", "weight", "bias", [1], [0], [1], 2),
+        ("flatten.using_ints", "input", 3, 4),
+        ("conv2d.default", "#0", "weight", "bias", [1, 1], [0, 0], [1, 1], 2),
     ]
+
+
+def test_two_axes_stay_two():
+    flat = folded(conv(kernel=1, padding=0), sample(3, 2, 1, 6, 7))
+    assert only_site(flat).rule == ("drop an axis",)
+    assert only_site(flat).becomes == "conv2d"
 
 
 def test_the_first_two_axes_of_a_kernel_along_width():

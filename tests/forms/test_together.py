@@ -75,7 +75,13 @@ def bundle_sizes(net, *shape):
 
 @pytest.mark.parametrize(
     "change",
-    [{"kernel_size": (1, 3, 2)}, {"stride": (1, 2, 2)}, {"dilation": (1, 2, 1)}, {"padding": (0, 1, 0)}, {"bias": False}],
+    [
+        {"kernel_size": (1, 3, 2)},
+        {"stride": (1, 2, 2)},
+        {"dilation": (1, 2, 1)},
+        {"padding": (0, 1, 0)},
+        {"bias": False},
+    ],
     ids=lambda c: next(iter(c)),
 )
 def test_other_geometry_is_left_apart(as_one, change):

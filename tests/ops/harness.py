@@ -21,7 +21,7 @@ from torch import fx, nn
 from flatconv.analyse import Analysis, analyse
 from flatconv.capture import capture
 from flatconv.facts import ZERO, Slices
-from flatconv.interpret import evaluate, run_graph, widen
+from flatconv.interpret import run_graph, widen
 from flatconv.lower import Lowered, lower
 from flatconv.program import Node, Program, build, transform
 
@@ -369,7 +369,7 @@ def check_lowering(program: Program, known: Known | None = None, *, samples: int
             inputs = known.sample(program, torch.Generator().manual_seed(seed))
             values = run(program, inputs, wide=True)
             state = {
-                name: c.make(evaluate(c.source, program.weights, wide=True)) for name, c in lowered.constants.items()
+                name: c.value(program.weights, wide=True) for name, c in lowered.constants.items()
             }
             found = run_graph(lowered.graph, {n.name: inputs[n] for n in program.inputs}, state, wide=True)
             for output, new in zip(program.outputs, found, strict=True):
@@ -483,7 +483,7 @@ class Form:
 def form(program: Program, lowered: Lowered, inputs: Mapping[Node, torch.Tensor]) -> Form:
     """Run a lowered graph and write down what was called, and the ranks of the results."""
     ops, ranks = [], []
-    state = {name: c.make(evaluate(c.source, program.weights, wide=True)) for name, c in lowered.constants.items()}
+    state = {name: c.value(program.weights, wide=True) for name, c in lowered.constants.items()}
     by_name = {n.name: inputs[n] for n in program.inputs}
 
     class Watch(fx.Interpreter):

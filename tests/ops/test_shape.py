@@ -174,6 +174,25 @@ def test_between_convolutions(data):
         (lambda x: x.flatten(1, 2), 1, "0a", "0a0b0c0d"),
         (lambda x: x.unflatten(2, (2, 2)), 2, "00ab", "0a"),
         (lambda x: x.unflatten(2, (2, 2)), 2, "abab", "aa"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "abab", "ab"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "aabb", "aa"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "abba", "ab"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "0a0b", "0a"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "0aa0", "ab"),
+        (lambda x: x.unflatten(2, (2, 2)), 3, "00ab", "ab"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 2, "ababcdcd", "ab"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 3, "ababcdcd", "aa"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 4, "ababcdcd", "ab"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 4, "aabbccdd", "aa"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 3, "0a0b0c0d", "ab"),
+        (lambda x: x.unflatten(2, (2, 2, 2)), 4, "0a0b0c0d", "0a"),
+        (lambda x: x.unflatten(2, (3, 2)), 3, "aabbcc", "aa"),
+        (lambda x: x.unflatten(2, (3, 2)), 2, "abcabc", "abc"),
+        (lambda x: x.unflatten(2, (2, 3)), 3, "aaabbb", "aaa"),
+        (lambda x: x.unflatten(2, (3, 2)).flatten(2, 3), 2, "aabbcc", "aabbcc"),
+        (lambda x: x.unflatten(2, (2, 4)).unflatten(3, (2, 2)), 3, "ababcdcd", "aa"),
+        (lambda x: x.unflatten(2, (4, 2)).unflatten(2, (2, 2)), 3, "ababcdcd", "aa"),
+        (lambda x: x.unflatten(2, (2, 2, 1, 2)), 3, "ababcdcd", "aa"),
     ],
 )
 def test_found(function, axis, given, expected):
@@ -181,6 +200,81 @@ def test_found(function, axis, given, expected):
         return function(x).movedim(axis, 2)
 
     assert h.found(moved, given) == expected
+
+
+@st.composite
+def laid_out(draw):
+    """Sizes laid out flat, and letters of the flat axis: repeated along one of them, and a few zeros there or anywhere."""
+    sizes = draw(st.lists(st.sampled_from((1, 2, 2, 3)), min_size=1, max_size=4))
+    letters = torch.arange(1, math.prod(sizes) + 1).reshape(sizes)
+    for axis in draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=2)):
+        kind = draw(st.sampled_from(("repeated", "repeated", "zero at one", "as it is")))
+        if kind == "repeated":
+            letters = letters.narrow(axis, 0, 1).expand_as(letters).clone()
+        elif kind == "zero at one":
+            letters = letters.clone()
+            letters.select(axis, draw(st.integers(0, sizes[axis] - 1))).zero_()
+    letters = letters.flatten()
+    if draw(st.integers(0, 3)) == 0:
+        letters[draw(st.integers(0, len(letters) - 1))] = draw(st.sampled_from((0, 1)))
+    return sizes, tuple(letters.tolist())
+
+
+@given(st.data(), laid_out())
+@h.profile(150)
+def test_axes_laid_out_flat(data, laid):
+    """Taken apart as they were laid out or otherwise, moved about, worked on, and put together again."""
+    sizes, letters = laid
+    flat = math.prod(sizes)
+    graph = h.Graph()
+    x = graph.input(2, flat, 3)
+    if data.draw(st.booleans()):
+        x = graph.call(aten.mul.Tensor, x, 2.0)
+    apart = data.draw(st.sampled_from([sizes, sizes[::-1], [*sizes[:1], -1]]))
+    y = graph.call(aten.reshape.default, x, [2, *apart, 3])
+    for _ in range(data.draw(st.integers(0, 2))):
+        rank = y.meta["val"].dim()
+        if data.draw(st.booleans()):
+            y = graph.call(aten.permute.default, y, list(data.draw(st.permutations(range(rank)))))
+        else:
+            y = graph.call(aten.flatten.using_ints, y, *sorted(data.draw(st.integers(0, rank - 1)) for _ in range(2)))
+    results = [y]
+    if data.draw(st.booleans()):
+        results.append(graph.call(aten.reshape.default, y, [2, flat, 3]))
+    program = graph.program(*results)
+    known = h.Known({(program.inputs[0], 1): letters})
+    if data.draw(st.booleans()):
+        known.letters[program.inputs[0], 2] = data.draw(h.letters(3))
+    h.check(program, known, exact=True)
+
+
+@given(st.data(), laid_out())
+@h.profile(80)
+def test_axes_laid_out_flat_before_a_convolution(data, laid):
+    sizes, letters = laid
+    sizes = [*sizes, 1, 1, 1][: max(len(sizes), 3)]
+    graph = h.Graph()
+    y = graph.call(aten.reshape.default, graph.input(2, math.prod(sizes)), [2, *sizes])
+    n = len(sizes) - 1
+    kernel = [data.draw(st.integers(1, s)) for s in sizes[1:]]
+    values = torch.randn(2, sizes[0], *kernel, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    target = {2: aten.conv2d.default, 3: aten.conv3d.default}[n]
+    y = graph.call(target, y, graph.weight(values), None, data.draw(st.sampled_from(([1] * n, kernel))))
+    program = graph.program(y, graph.call(aten.flatten.using_ints, y, 1))
+    h.check(program, h.Known({(program.inputs[0], 1): letters}))
+
+
+def test_the_same_slices_as_rows_and_as_columns():
+    """One view takes columns apart and one takes rows apart: what they make of the same slices is not the same."""
+
+    def both(p, q):
+        columns, rows = torch.stack([p, q, p, q], 1), torch.stack([p, p, q, q], 0)
+        return columns.view(2, 2, 2), rows.view(2, 2, 2)
+
+    program = h.Case("", both, ((2,), (2,))).program
+    h.check(program, exact=True)
+    columns = h.Case("", lambda p, q: both(p, q)[0], ((2,), (2,))).program
+    assert h.pattern(h.check(columns).facts.along(columns.outputs[0], 1)) == "aa"
 
 
 def test_a_view_is_the_same_slices():

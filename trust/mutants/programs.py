@@ -13,7 +13,7 @@ capture, tracing, accept, guards, signature, interpret = (
     of("signature.py"),
     of("interpret.py"),
 )
-verify, oracle = of("verify.py"), of("oracle.py")
+verify, oracle, assume = of("verify.py"), of("oracle.py"), of("assume.py")
 
 MUTANTS = (
     lower(
@@ -92,6 +92,48 @@ MUTANTS = (
         'STRIDED = ("as_strided", "as_strided_copy", "as_strided_scatter")',
         'STRIDED = ("as_strided_scatter",)',
         "an operator that reads memory instead of values on a tensor of another layout",
+    ),
+    fold(
+        "full-form-that-assumes",
+        "field:patches",
+        'fewer = replace(captured, assumed=tuple(a for a in captured.assumed if a.otherwise != "full"))',
+        "fewer = captured",
+        "the full form folded with the assumption that it is there to do without",
+    ),
+    fold(
+        "full-form-reads-the-other-weights",
+        "field:patches",
+        "while constant.key not in held and (found in beside.constants or found in names.values()):",
+        "while constant.key not in held and found in names.values():",
+        "two forms of one weight under one name",
+    ),
+    module(
+        "full-form-never-taken",
+        "field:patches",
+        "run = self._run_full",
+        "run = self._run",
+        "a call of which the declaration is not true computed as if it were",
+    ),
+    assume(
+        "neighbours-declared-equal",
+        "field:patches",
+        "tuple(p // (self.size * step) * step + p % step for p in range(size))",
+        "tuple(p // self.size for p in range(size))",
+        "neighbouring numbers of a dimension taken for the ones declared equal",
+    ),
+    assume(
+        "another-axis-declared",
+        "field:patches",
+        "step = math.prod(sizes[self.inner + 1 :])",
+        "step = math.prod(sizes[self.inner :])",
+        "the declaration read as one of the axis in front",
+    ),
+    assume(
+        "another-axis-compared",
+        "field:patches",
+        "return self.axis + self.inner",
+        "return self.axis",
+        "the slices along the first of the axes laid out flat compared",
     ),
     fold(
         "aliased-weights",
@@ -250,8 +292,8 @@ MUTANTS = (
     module(
         "first-result-kept",
         "stale-weights",
-        "results = self._run(self, *tensors)",
-        "results = self.__dict__.setdefault('_kept', self._run(self, *tensors))",
+        "results = run(self, *tensors)",
+        "results = self.__dict__.setdefault('_kept', run(self, *tensors))",
         "the first result handed out again on every later call",
     ),
     interpret(

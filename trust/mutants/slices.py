@@ -116,8 +116,8 @@ MUTANTS = (
     shape(
         "split-as-interleaved",
         "batch-order",
-        "members = known.ids[i * run : (i + 1) * run]",
-        "members = known.ids[i::size]",
+        "members = tuple(m for start in starts for m in known.ids[start : start + step])",
+        "members = tuple(known.ids[i::size])",
         "an axis split into runs read as interleaved",
     ),
     shape(
@@ -147,6 +147,20 @@ MUTANTS = (
         "zero = all(m == ZERO for m in members)",
         "zero = any(m == ZERO for m in members)",
         "a run of slices claimed zero because one of them is",
+    ),
+    shape(
+        "first-run-for-all",
+        "batch-order",
+        "starts = range(i * step, len(known), run)",
+        "starts = range(i * step, i * step + 1)",
+        "slices along a later one of the split axes told by their first members alone",
+    ),
+    shape(
+        "rows-taken-for-columns",
+        "height-width",
+        'key = ("split", slice_kind(node, out), outs)',
+        'key = ("split", node.key((source,)), out)',
+        "the same members taken for the same slice, whether they lie in it as rows or as columns",
     ),
     reduce(
         "axes-of-sum-not-counted-down",

@@ -1,7 +1,8 @@
 """The patch embedding of Qwen2-VL and its relatives: a 3-D convolution whose kernel covers its whole input.
 
 A processor has cut the frames into patches and laid each out flat; an image is repeated to fill a patch's frames. The
-convolution then has exactly one output position for each patch, so it is a matrix product in disguise.
+convolution then has exactly one output position for each patch, so it is a matrix product in disguise. The graph cannot show
+that the frames are equal: ``assume={"patches": flatconv.repeated(dim=1, within=(3, 2, 14, 14), axis=1)}`` halves it.
 """
 
 from torch import Tensor, nn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import fx
 
 from flatconv.facts import ZERO, Slices
-from flatconv.ops.base import NONE, Axes, Carry, Facts, Lowering, Operator, after, wrap
+from flatconv.ops.base import NONE, Axes, Carry, Facts, Lowering, Operator, after, slice_kind, wrap
 from flatconv.program import Node, Size
 
 aten = torch.ops.aten
@@ -96,7 +97,8 @@ class Reshape(Operator):
             if len(ins) > 1 and len(outs) == 1:
                 found[outs[0]] = self._merged(node, source, ins, facts) or found[outs[0]]
             elif len(ins) == 1 and len(outs) > 1:
-                found[outs[0]] = self._split(node, source, ins[0], outs, facts) or found[outs[0]]
+                for axis, slices in self._split(node, source, ins[0], outs, facts).items():
+                    found[axis] = slices
         return tuple(found)
 
     def _merged(self, node: Node, source: Node, ins: tuple[int, ...], facts: Facts) -> Slices | None:
@@ -113,20 +115,35 @@ class Reshape(Operator):
             next((k.origin for k in known if k is not None and k.origin), ""),
         )
 
-    def _split(self, node: Node, source: Node, axis: int, outs: tuple[int, ...], facts: Facts) -> Slices | None:
-        """The first of the split axes: its slice i is a run of slices of the source."""
+    def _split(self, node: Node, source: Node, axis: int, outs: tuple[int, ...], facts: Facts) -> dict[int, Slices]:
+        """Slice i along any of the split axes: the slices of the source at the places that have i there, in order."""
         known = facts.along(source, axis)
-        size = (node.shape or ())[outs[0]]
-        if known is None or known.all_distinct or not isinstance(size, int) or size == 0:
-            return None
-        run = len(known) // size
-        key = node.key((source,))
-        ids = []
-        for i in range(size):
-            members = known.ids[i * run : (i + 1) * run]
-            zero = all(m == ZERO for m in members)
-            ids.append(ZERO if zero else facts.numbering.number(("split", key, outs[0], members)))
-        return Slices(tuple(ids), known.origin)
+        sizes = [s for s in ((node.shape or ())[a] for a in outs) if isinstance(s, int)]
+        if (
+            known is None
+            or known.all_distinct
+            or len(sizes) < len(outs)
+            or math.prod(sizes) != len(known)
+            or 0 in sizes
+        ):
+            return {}
+        found = {}
+        step = len(known)
+        for out, size in zip(outs, sizes, strict=True):
+            # Every run of so many places holds all i of this axis one after the other, ``step`` places each.
+            run, step = step, step // size
+            # Where the members lie in the result belongs to the key: the same ones can be rows here and columns there.
+            key = ("split", slice_kind(node, out), outs)
+            ids = []
+            for i in range(size):
+                starts = range(i * step, len(known), run)
+                members = tuple(m for start in starts for m in known.ids[start : start + step])
+                zero = all(m == ZERO for m in members)
+                ids.append(ZERO if zero else facts.numbering.number((key, members)))
+            # Distinct slices say no more than any axis does, beside that they may meet again in another tensor.
+            if out == outs[0] or ZERO in ids or len(set(ids)) < size:
+                found[out] = Slices(tuple(ids), known.origin)
+        return found
 
     def links(self, node: Node, facts: Facts) -> Iterator[tuple[Node, int, int]]:
         yield from super().links(node, facts)

@@ -43,9 +43,9 @@ def module(lowered: Lowered, program: Program, made: dict[str, torch.Tensor]) ->
     graph, root = copy.deepcopy(lowered.graph), nn.Module()
     for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
         constant = lowered.constants[node.target]
-        if constant.recipe not in made:
+        if constant.key not in made:
             with torch.no_grad():
-                made[constant.recipe] = constant.value(program.weights).detach()
-        root.register_buffer(f"w{i}", made[constant.recipe])
+                made[constant.key] = constant.value(program.weights).detach()
+        root.register_buffer(f"w{i}", made[constant.key])
         node.target = f"w{i}"
     return fx.GraphModule(root, graph)
