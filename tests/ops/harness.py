@@ -368,9 +368,7 @@ def check_lowering(program: Program, known: Known | None = None, *, samples: int
         for seed in range(samples):
             inputs = known.sample(program, torch.Generator().manual_seed(seed))
             values = run(program, inputs, wide=True)
-            state = {
-                name: c.value(program.weights, wide=True) for name, c in lowered.constants.items()
-            }
+            state = {name: c.value(program.weights, wide=True) for name, c in lowered.constants.items()}
             found = run_graph(lowered.graph, {n.name: inputs[n] for n in program.inputs}, state, wide=True)
             for output, new in zip(program.outputs, found, strict=True):
                 old = values[output]

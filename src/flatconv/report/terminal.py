@@ -118,10 +118,12 @@ def fold_view(report: FoldReport) -> RenderableType:
     return Group(table, *([_tuned(report.tuned)] if report.tuned else []), *notes)
 
 
+ENGINES = {"eager": "eager PyTorch", "compile": "torch.compile"}
+
+
 def _tuned(tuned: Tuned) -> RenderableType:
     """What was timed to choose between forms."""
-    where = {"eager": "eager PyTorch", "compile": "torch.compile"}[tuned.engine]
-    table = _table(f"Forms timed in {where} on {tuned.device}, {tuned.threads} threads")
+    table = _table(f"Forms timed in {ENGINES[tuned.engine]} on {tuned.device}, {tuned.threads} threads")
     table.add_column("combination", overflow="fold", ratio=1)
     for name in ("ms", "part of the original's time", "middle half of rounds"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from flatconv.audit import Audit, SiteAudit
 from flatconv.report.fold import FoldReport
-from flatconv.report.terminal import count, share, size
+from flatconv.report.terminal import ENGINES, count, share, size
+from flatconv.tune import Tuned
 
 LEVELS: Mapping[str, str] = {
     "exact": "Both sides are the same map: whole-number weights and inputs, whose sums cannot be rounded, give the same bits; "
@@ -148,6 +149,16 @@ def whole_model(report: FoldReport) -> str:
 def shapes(given: Iterable[Sequence[int]]) -> str:
     """Of several inputs; a scalar has none."""
     return ", ".join(size(s) or "scalar" for s in given)
+
+
+def engine(tuned: Tuned) -> str:
+    """Where forms were timed."""
+    return ENGINES[tuned.engine]
+
+
+def peak(size_: int | None) -> str:
+    """A peak in bytes; a dash where it could not be told."""
+    return "–" if size_ is None else f"{count(size_)}B"
 
 
 def refusals(report: FoldReport) -> list[tuple[str, str, list[str]]]:
