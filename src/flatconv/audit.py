@@ -298,7 +298,7 @@ def _reason(
     for group in groups:
         if len(group) > 1:
             parts.append(f"{_taps(list(group))} the same slice: {source}")
-    if not parts and isinstance(depth.size, int) and 1 < depth.size < depth.kernel:
+    if not parts and depth.cut is None and isinstance(depth.size, int) and 1 < depth.size < depth.kernel:
         parts.append(f"{depth.size} slices under {depth.kernel} taps: each output position has its own subset")
     if not parts and isinstance(depth.outputs, int) and depth.size == 1 and depth.outputs > 1:
         parts.append("each output position meets the slice with another tap")

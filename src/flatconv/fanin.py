@@ -76,6 +76,9 @@ def _axis(plan: AxisPlan) -> tuple[Fraction, tuple[int, ...], str]:
     if not plan.known or not isinstance(plan.outputs, int) or _inside(plan):
         return Fraction(1), every, ""
     met = [[t for t in every if plan.meets(o, t)] for o in range(plan.outputs)]
+    if plan.repeat is not None:  # every position counts, those that are computed once for several too
+        at, more = plan.repeat
+        met[at:at] = [met[at]] * more
     counts = [len(taps) for taps in met if taps]
     live = tuple(sorted({t for taps in met for t in taps}))
     if not counts:

@@ -21,7 +21,7 @@ from flatconv.errors import RefusedError
 from flatconv.facts import ZERO
 from flatconv.interpret import evaluate
 from flatconv.ops.base import NONE, Axes, after
-from flatconv.ops.conv import FORMATS, Site, reduce_weight
+from flatconv.ops.conv import FORMATS, Site, reduce_weight, repeated
 from flatconv.ops.shape import Reshape
 from flatconv.program import Node, Program
 
@@ -250,6 +250,9 @@ class _Lowering:
                 made,
                 [a.outputs if i == after(axes, a.axis) else -1 for i in range(node.rank - len(axes))],
             )
+        for a in here.kept:
+            if a.repeat is not None and a.axis not in axes:
+                made = repeated(self, made, after(axes, a.axis), node.rank - len(axes), *a.repeat)
         self._store(node, axes, made)
 
     def _computed(self, here: Site) -> tuple[fx.Node, Axes]:

@@ -83,7 +83,8 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     Raises:
         VerificationError: an oracle found a difference.
     """
-    shape = _small_shape(here)
+    source = _uncut(here, facts)
+    shape = _small_shape(source)
     work = math.prod(shape) * math.prod(_ints(here.weight.shape)) / max(shape[-len(here.axes) - 1], 1) * 27
     if work > MAX_WORK:
         return SiteEvidence("tested", "too large for an oracle of its own")
@@ -100,7 +101,7 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     level, how = "bounded", ["rounding bound"]
     fan_in = math.prod(_ints(here.weight.shape)) // (1 if here.transposed else _ints(here.weight.shape)[0])
     if 9 * fan_in + 3 < EXACT_SUM:
-        x = _with_facts(_integers(shape, generator), here)
+        x = _with_facts(_integers(shape, generator), source)
         w = _integers(_ints(here.weight.shape), generator)
         b = _integers(_ints(here.bias.shape), generator) if here.bias is not None else None
         if not torch.equal(pair.original(x, w, b), pair.folded(x, w, b)):
@@ -116,24 +117,33 @@ def site_evidence(here: Site, facts: Facts, weight: torch.Tensor | None, name: s
     merged = any(len(g) > 1 for a in here.axes for g in a.taps)
     if (
         not merged
-        and not _repeats(here)
+        and not _repeats(source)
         and _impulse_work(here, shape, w) < MAX_IMPULSE_WORK
         and bool(w.isfinite().all())
     ):
-        x = _with_facts(_impulses(here, shape), here)
+        x = _with_facts(_impulses(source, shape), source)
         blank = torch.zeros(_ints(here.bias.shape)) if here.bias is not None else None
         if not torch.equal(pair.original(x, w, blank), pair.folded(x, w, blank)):
             raise VerificationError(
                 f"'{name}': unit impulses show other coefficients in the rewritten {here.name}. Nothing was written"
             )
         how.append("unit impulses")
-    x = _with_facts(torch.randn(shape, generator=generator), here)
+    x = _with_facts(torch.randn(shape, generator=generator), source)
     used = _bound_used(pair, x, w)
     if not used <= 1:
         raise VerificationError(
             f"'{name}': the rewritten {here.name} differs by {used:.3g} times the rounding bound. Nothing was written"
         )
     return SiteEvidence(level, " and ".join(how), used)
+
+
+def _uncut(here: Site, facts: Facts) -> Site:
+    """The site with its source whole: inputs are made for that."""
+    axes = [
+        replace(a, size=(here.source.shape or ())[a.axis], ids=facts.along(here.source, a.axis)) if a.cut else a
+        for a in here.axes
+    ]
+    return replace(here, axes=tuple(axes))
 
 
 def _bound_used(pair: _Pair, x: torch.Tensor, w: torch.Tensor) -> float:

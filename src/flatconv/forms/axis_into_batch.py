@@ -15,7 +15,7 @@ from torch import fx
 
 from flatconv.forms.planes import back, planes
 from flatconv.ops.base import Axes, Lowering
-from flatconv.ops.conv import Site, convolve, select_source, window
+from flatconv.ops.conv import Site, convolve, length, select_source, window
 
 NAME = "axis into batch"
 
@@ -57,7 +57,7 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
         assert isinstance(axis.outputs, int)
         count = axis.outputs
     else:
-        count = low.size(here.source, axis.axis)
+        count = length(here, axis, low)
     given = planes(low, low.call(aten.transpose.int, given, 1, 2))
     made = convolve(others, here.groups, given, weight, bias, low, here.channels_last)
     return back(low, made, here, count), here.dropped

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from flatconv.ops.base import Axes, Lowering
-from flatconv.ops.conv import AxisPlan, Site, convolve, select_source
+from flatconv.ops.conv import AxisPlan, Site, convolve, length, select_source
 
 NAME = "pointwise axes as one"
 
@@ -55,7 +55,7 @@ def emit(here: Site, low: Lowering, weight: Any, bias: Any) -> tuple[fx.Node, Ax
     at, kept = _pair(here), here.kept
     assert at is not None
     one, other = kept[at : at + 2]
-    sizes = [low.size(here.source, a.axis) for a in (one, other)]
+    sizes = [length(here, a, low) for a in (one, other)]
     given = low.call(aten.flatten.using_ints, select_source(here, low), 2 + at, 3 + at)
     joined = replace(one, size=one.size * other.size, outputs=one.size * other.size, ids=None)
     axes = [*kept[:at], joined, *kept[at + 2 :]]

@@ -42,6 +42,9 @@ class AxisPlan:
         taps: groups of taps still computed; the weights of a group are added.
         first: only the first result slice is computed, the others are equal to it.
         dropped: the axis is gone from input, weight and result.
+        cut: (position, number) of source slices that are left out, since they only make more equal results; ``size``,
+            ``outputs`` and ``ids`` are without them.
+        repeat: (position, number) of the result slice that is repeated in their stead.
     """
 
     axis: int
@@ -58,6 +61,8 @@ class AxisPlan:
     taps: tuple[tuple[int, ...], ...] = ()
     first: bool = False
     dropped: bool = False
+    cut: tuple[int, int] | None = None
+    repeat: tuple[int, int] | None = None
 
     @property
     def known(self) -> bool:
@@ -139,7 +144,7 @@ class AxisPlan:
     @property
     def changed(self) -> bool:
         """Whether anything is left out."""
-        return self.dropped or self.first or self.taps != tuple((t,) for t in range(self.kernel))
+        return bool(self.dropped or self.first or self.cut or self.taps != tuple((t,) for t in range(self.kernel)))
 
 
 @dataclass(frozen=True)
@@ -427,7 +432,29 @@ def select_source(here: Site, low: Lowering) -> fx.Node:
         output = next(o for o, row in enumerate(plan.rows) if row)
         place = next(p for p in (plan.place(output, t) for g in plan.taps for t in g) if p is not None)
         given = low.call(aten.select.int, given, after(stored, a), place)
+    for plan in here.kept:
+        if plan.cut is not None:
+            given = _cut(low, given, after(drop, plan.axis), *plan.cut)
     return given
+
+
+def _cut(low: Lowering, given: fx.Node, axis: int, at: int, count: int) -> fx.Node:
+    """Without ``count`` slices from ``at`` on."""
+    behind = low.call(aten.slice.Tensor, given, axis, at + count)
+    return low.call(aten.cat.default, [low.call(aten.slice.Tensor, given, axis, 0, at), behind], axis) if at else behind
+
+
+def repeated(low: Lowering, made: fx.Node, axis: int, rank: int, at: int, count: int) -> fx.Node:
+    """With slice ``at`` ``count`` times more."""
+    one = low.call(aten.slice.Tensor, made, axis, at, at + 1)
+    many = low.call(aten.expand.default, one, [count + 1 if a == axis else -1 for a in range(rank)])
+    front = [low.call(aten.slice.Tensor, made, axis, 0, at)] if at else []
+    return low.call(aten.cat.default, [*front, many, low.call(aten.slice.Tensor, made, axis, at + 1)], axis)
+
+
+def length(here: Site, axis: AxisPlan, low: Lowering) -> int | fx.Node:
+    """The size of an axis of the source, as far as it is read."""
+    return axis.size if isinstance(axis.size, int) else low.size(here.source, axis.axis)
 
 
 def _matrix_product(here: Site, low: Lowering, given: fx.Node, weight: Any, bias: Any) -> fx.Node:

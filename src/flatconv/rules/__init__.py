@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flatconv.ops.base import Facts
 from flatconv.ops.conv import Site
-from flatconv.rules import absorb_padding, drop_axis, drop_dead_taps, merge_taps, one_output
+from flatconv.rules import absorb_padding, drop_axis, drop_dead_taps, merge_taps, one_output, share_results
 
 Rule = Callable[[Site, Facts], Site]
 
@@ -20,6 +20,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (merge_taps.NAME, merge_taps.apply),
     (one_output.NAME, one_output.apply),
     (drop_axis.NAME, drop_axis.apply),
+    (share_results.NAME, share_results.apply),
 )
 
 
