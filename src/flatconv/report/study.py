@@ -119,7 +119,7 @@ def verdicts(study: Study, page: str = "") -> list[str]:
                 f"[{_mark(e.claim.key)}]({page}#{e.claim.key.lower()}) {_mark(e.claim.title)}",
                 _mark(e.claim.said),
                 f"{SIGNS[e.result.verdict]} **{e.result.verdict}**",
-                _mark(headline(e)),
+                _mark(e.result.finding),
             )
             for e in study.entries
         ],
@@ -156,14 +156,6 @@ def caption(chart: Chart, result: Result) -> str:
         return ""
     levels = {level(e) for e in result.estimates} - {"exact"}
     return f"Whiskers and bands are intervals{f' of {levels.pop()}' if len(levels) == 1 else ''}."
-
-
-def headline(entry: Entry) -> str:
-    """The first estimate of a claim in words."""
-    if not entry.result.estimates:
-        return "–"
-    first = entry.result.estimates[0]
-    return f"{first.name}: {estimate(first)}"
 
 
 def cell(value: str | int | float | Estimate) -> str:

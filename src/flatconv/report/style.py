@@ -60,7 +60,7 @@ def _mark(name: str, hatch: str, marker: str, dash: Any) -> Mark:
 SERIES: tuple[Mark, ...] = (
     _mark("blue", "", "o", "-"),
     _mark("vermillion", "////", "s", "--"),
-    _mark("green", "....", "^", "-."),
+    _mark("green", "||", "^", "-."),
     _mark("purple", "\\\\\\\\", "D", ":"),
     _mark("orange", "xx", "v", (0, (5, 1, 1, 1, 1, 1))),
     _mark("sky", "--", "P", (0, (8, 2))),
