@@ -26,6 +26,7 @@ LAYERS = [
     {"verify"},
     {"report"},
     {"fold"},
+    {"bench"},
     {"study"},
     {"commands"},
     {"cli", "__init__", "examples"},
