@@ -65,7 +65,7 @@ class Case:
         try:
             for module in (self.model, self.reference):
                 if module is not None:
-                    module.to(device=device, dtype=dtype)
+                    module.to(device) if dtype is None else module.to(device, dtype)
         except Exception as e:
             where = f"{device}, {dtype}" if dtype else device
             raise InputError(f"the model cannot be moved to {where}: {type(e).__name__}: {first_line(e)}") from e
