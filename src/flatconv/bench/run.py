@@ -20,6 +20,9 @@ from flatconv.bench.result import Bench, Row, Timed
 from flatconv.bench.sides import Case, Side
 from flatconv.errors import FlatconvError, InputError, first_line, plain
 
+SHORT = 0.5
+"""Seconds below which the share of other processes says nothing: the system counts in hundredths."""
+
 Doing = Callable[[str, Callable[[], Any]], Any]
 """Does a part of the work, and may say so: it is given a few words and the work."""
 
@@ -163,7 +166,7 @@ def row(engine: Engine, sides: list[Side], agreement: Agreement, plan: Plan, dty
                 turn=plan.turn,
                 settle=_settle(plan.device),
             )
-        others = measure.others(before, measure.clocks())
+        others = _others(before, measure.clocks())
     except Exception as e:  # an engine may fail in any way, and the others still count
         return Row(engine, why_not=_sentence(e))
     for name, seconds in zip(calls, taken, strict=True):
@@ -195,6 +198,13 @@ def _prepared(
             )
         found[side.name] = Timed(side.name, (), error, time.perf_counter() - begun, why_not)
     return calls, found
+
+
+def _others(before: tuple[float, ...] | None, after: tuple[float, ...] | None) -> float | None:
+    """What others took; None for a moment so short that the system's own clock does not resolve it."""
+    if before is None or after is None or after[0] - before[0] < SHORT:
+        return None
+    return measure.others(before, after)
 
 
 def _settle(device: str) -> Callable[[], object]:

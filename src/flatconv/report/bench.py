@@ -126,10 +126,14 @@ def _memory(bench: Bench) -> list[str]:
         parts = []
         for side, value in held.items():
             share = f" ({value / original:.0%})" if value is not None and original and side != "original" else ""
-            parts.append(f"{side} {'unknown' if value is None else count(value) + 'B'}{share}")
+            parts.append(f"{side} {'unknown' if value is None else _bytes(value)}{share}")
         above = " in eager PyTorch, above what is held before it" if held is bench.peak_memory else ""
         lines.append(f"{words}{above}: {', '.join(parts)}.")
     return lines
+
+
+def _bytes(value: int) -> str:
+    return f"{count(value)}B" if value >= 1000 else f"{value} B"
 
 
 def _number(value: float) -> str:
