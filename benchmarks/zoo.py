@@ -117,6 +117,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> Numbers:
                 continue
             console.print(f"{name}: {NAMES[engine]} …", style="dim", highlight=False, markup=False)
             row[engine] = started(name, engine, arguments.quick)
+            results["rows"] = {n: results["rows"][n] for n in entries() if n in results["rows"]}
             if arguments.json:
                 arguments.json.parent.mkdir(parents=True, exist_ok=True)
                 text = json.dumps(results, indent=1, ensure_ascii=False)
