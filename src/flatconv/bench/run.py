@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,12 @@ def run(
         rows = []
         with tempfile.TemporaryDirectory(prefix="flatconv-bench-") as folder:
             for engine in plan.engines:
-                rows.append(
-                    doing(
-                        f"timing in {NAMES[engine]}",
-                        lambda engine=engine: row(engine, sides, agreement, plan, kind, Path(folder)),  # type: ignore[misc]
-                    )
-                )
+                work = partial(row, engine, sides, agreement, plan, kind, Path(folder))
+                rows.append(doing(f"timing in {NAMES[engine]}", work))
         weights = {s.name: measure.weight_bytes(s.module) for s in sides}
         memory: dict[str, int | None] = {}
         if peak is not None:
-            for name in weights:
-                memory[name] = doing(f"peak memory of the {name}", lambda name=name: peak(name))  # type: ignore[misc]
+            memory = {name: doing(f"peak memory of the {name}", partial(peak, name)) for name in weights}
         asked = settings(plan, kind)
     return Bench(
         model=type(placed.model).__name__,
