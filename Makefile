@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup run test check fuzz mutants recall metamorphic bench study study-docs docs clean
+.PHONY: setup run test check fuzz mutants recall metamorphic bench zoo study study-docs docs clean
 
 # How many random programs: make fuzz N=100000 GRAPHS=5000 START=0
 N ?= 2000
@@ -47,6 +47,12 @@ metamorphic: setup
 
 bench: setup
 	$(BIN)/python benchmarks/fold.py --json benchmarks/results/fold.json --figure docs/bench.svg
+
+zoo: setup
+	$(PIP) -e '.[study,zoo]'
+	$(PIP) --no-deps -r requirements/zoo-no-deps.txt
+	$(BIN)/python benchmarks/zoo.py --json benchmarks/results/zoo.json
+	$(BIN)/python benchmarks/readme.py
 
 study: setup
 	$(BIN)/flatconv study -o out/study --force

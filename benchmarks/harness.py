@@ -110,42 +110,17 @@ def sides_of(engine: str) -> tuple[str, ...]:
     return SIDES if engine in ("eager", "compile") else SIDES[:3]
 
 
-# Engines: each turns a form of a network into a call without arguments.
+# Engines: each turns a form of a network into a call without arguments. They are those of `flatconv bench`.
 
 
 def prepare(network: Network, side: str, engine: str, workdir: Path) -> Call:
     """A call of one form in one engine, ready to be timed."""
-    image = given(network, side)
-    if engine in ("eager", "compile"):
-        form = module(network, side)
-        if engine == "compile":
-            form = torch.compile(form)
-        return lambda: form(image)
-    path = workdir / f"{network.name}.{side}.onnx"
-    if not path.exists():
-        torch.onnx.export(module(network, side), (image,), path, dynamo=True, verbose=False)
-    return (_onnxruntime if engine == "onnxruntime" else _openvino)(path, image)
+    from flatconv.bench import engines
+    from flatconv.bench.sides import Side
 
-
-def _onnxruntime(path: Path, image: Tensor) -> Call:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
-    # Between its own calls a session must not spin: it would take the CPU from the side whose turn it is.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: image.numpy()}
-    return lambda: torch.from_numpy(session.run(None, feed)[0])
-
-
-def _openvino(path: Path, image: Tensor) -> Call:
-    import openvino
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
-    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
-    feed = [image.numpy()]
-    return lambda: torch.from_numpy(request.infer(feed, share_inputs=True, share_outputs=True)[0])
+    form = Side(f"{network.name}.{side}", module(network, side), (given(network, side),))
+    call = engines.prepare(engine, form, workdir)
+    return call if engine in ("eager", "compile") else lambda: call()[0]
 
 
 def relative_error(output: Tensor, reference: Tensor) -> float:

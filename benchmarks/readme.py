@@ -1,4 +1,4 @@
-"""Writes the measured figures into the README, from the JSON of the last benchmark.
+"""Writes the measured figures into the README, from the JSON of the last benchmark and of the last run over the zoo.
 
 python benchmarks/readme.py
 """
@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import zoo
+
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- bench:", "<!-- end of bench -->"
+FILES = {"bench": "fold.json", "zoo": "zoo.json"}
 ENGINES = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
@@ -24,12 +26,21 @@ NETWORKS = {
 
 
 def main() -> None:
-    results = json.loads((ROOT / "benchmarks/results/fold.json").read_text(encoding="utf-8"))
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN, 1)
-    mark, tail = rest.split("\n", 1)[0], rest.split(END, 1)[1]
-    path.write_text(f"{head}{BEGIN}{mark}\n{table(results)}\n{END}{tail}", encoding="utf-8")
+    for name, write in (("bench", table), ("zoo", zoo.markdown)):
+        results = ROOT / "benchmarks/results" / FILES[name]
+        if results.exists():
+            text = between(text, name, write(json.loads(results.read_text(encoding="utf-8"))))
+    path.write_text(text, encoding="utf-8")
+
+
+def between(text: str, name: str, part: str) -> str:
+    """The text with another part between the marks of that name."""
+    begin, end = f"<!-- {name}:", f"<!-- end of {name} -->"
+    head, rest = text.split(begin, 1)
+    mark, tail = rest.split("\n", 1)[0], rest.split(end, 1)[1]
+    return f"{head}{begin}{mark}\n{part}\n{end}{tail}"
 
 
 def table(results: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ LAYERS = [
     {"verify"},
     {"report"},
     {"fold"},
+    {"bench"},
     {"study"},
     {"commands"},
     {"cli", "__init__", "examples"},

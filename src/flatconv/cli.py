@@ -16,6 +16,7 @@ from rich.text import Text
 
 from flatconv import __version__
 from flatconv.commands.audit import audit
+from flatconv.commands.bench import bench
 from flatconv.commands.console import StoppedError, err
 from flatconv.commands.fold import fold
 from flatconv.commands.peak import peak
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(audit)
 app.command()(fold)
+app.command()(bench)
 app.command()(stack)
 app.command()(study)
 app.command(hidden=True)(peak)

@@ -1,7 +1,7 @@
 """Speed and memory of a model and its fold, side by side.
 
 Time: both alternately in one process, medians. Memory: the highest resident size during a call above the size before it,
-each side in a process of its own.
+each side in a process of its own; on a GPU what torch had allocated there, above what it had before.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def alternate(
     most: int = 50,
     warmup: int = 1,
     turn: float = 0.0,
+    settle: Callable[[], object] = lambda: None,
 ) -> tuple[list[float], ...]:
     """Seconds of each call in rounds in which every one has its turn.
 
@@ -75,12 +76,13 @@ def alternate(
         most: rounds, even if there is time for more.
         warmup: calls of each before the first round.
         turn: seconds that a turn lasts at least; a shorter call is repeated in it, and its mean counts.
+        settle: waits until all that was called is done, before and after each turn: a GPU works on by itself.
 
     Returns:
         For each call its seconds, round by round: the i-th of all lists are of one round.
     """
     with torch.inference_mode():
-        repeats = [_repeats(call, warmup, turn) for call in calls]
+        repeats = [_repeats(call, warmup, turn, settle) for call in calls]
         taken: tuple[list[float], ...] = tuple([] for _ in calls)
         started = time.perf_counter()
         for number in range(most):
@@ -88,21 +90,62 @@ def alternate(
                 break
             # The order turns round, so that no side always runs on another's warm caches.
             for i in range(len(calls)) if number % 2 else reversed(range(len(calls))):
+                settle()
                 begun = time.perf_counter()
                 for _ in range(repeats[i]):
                     calls[i]()
+                settle()
                 taken[i].append((time.perf_counter() - begun) / repeats[i])
     return taken
 
 
-def _repeats(call: Callable[[], object], warmup: int, turn: float) -> int:
+def _repeats(call: Callable[[], object], warmup: int, turn: float, settle: Callable[[], object]) -> int:
     """Warm up, and find how many calls fill a turn. The fastest counts: the first may have to compile."""
     fastest = math.inf
     for _ in range(max(warmup, 1)):
+        settle()
         begun = time.perf_counter()
         call()
+        settle()
         fastest = min(fastest, time.perf_counter() - begun)
     return max(1, math.ceil(turn / max(fastest, 1e-9)))
+
+
+def clocks() -> tuple[float, float, float, int] | None:
+    """Seconds: on the wall, of all processors at work, of this process; and the number of processors."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    rows = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
+    # User, nice and system, then, behind idle and waiting for a disk, interrupts and what other guests of the host took.
+    busy = sum(map(int, rows[0][1:4] + rows[0][6:9])) / 100
+    return time.perf_counter(), busy, time.process_time(), len(rows) - 1
+
+
+def others(before: tuple[float, ...] | None, after: tuple[float, ...] | None) -> float | None:
+    """The part of the processors that other processes took between two ``clocks``; None where the system does not tell."""
+    if before is None or after is None:
+        return None
+    wall, busy, own = (b - a for a, b in zip(before[:3], after[:3], strict=True))
+    return max(0.0, busy - own) / max(wall * after[3], 1e-9)
+
+
+def peak_on_gpu(call: Callable[[], object]) -> int:
+    """Bytes that a later call needs on the current GPU above what is held before it.
+
+    A later one: the first looks for algorithms, and tries some that take more.
+    """
+    with torch.inference_mode():
+        for _ in range(2):
+            call()
+        torch.cuda.synchronize()
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def peak_memory(call: Callable[[], object]) -> int | None:
@@ -138,7 +181,7 @@ def peak_in_process(arguments: Sequence[str], side: str) -> int | None:
 
     Args:
         arguments: of the command line: SPEC and inputs.
-        side: 'original' or 'folded'.
+        side: 'original', 'folded' or 'reference'.
     """
     threads = str(torch.get_num_threads())
     found = in_process(["flatconv.cli", "peak", *arguments, "--side", side, "--threads", threads])

@@ -44,6 +44,19 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Open files that can run any code as you: .pt2, .pt, .bin, .ckpt.")
 ]
 State = Annotated[str | None, typer.Option("--state", metavar="FILE", help="Weights for the model: .safetensors.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="SPEC",
+        help="A module to compare with, such as a 2-D form by hand, called with the same inputs.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to measure.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(metavar="float32|bfloat16|float16", help="Type of weights and inputs; as they are if left out."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite earlier results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing.")]

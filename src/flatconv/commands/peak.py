@@ -1,19 +1,19 @@
-"""``flatconv peak``, which ``fold --measure`` runs in a process of its own."""
+"""``flatconv peak``, which ``fold --measure`` and ``bench`` run in a process of its own."""
 
 from __future__ import annotations
 
 import gc
 import json
 import sys
-from typing import Any, Literal
 
 import torch
 
 from flatconv import measure
+from flatconv.bench import machine
+from flatconv.bench.sides import Case, Name
 from flatconv.commands import options
 from flatconv.commands.call import Call
-from flatconv.fold import fold as run_fold
-from flatconv.signature import method_of
+from flatconv.spec import load_model
 
 
 def peak(
@@ -26,21 +26,24 @@ def peak(
     channels: options.Channels = None,
     layout: options.Layout = None,
     method: options.Method = "forward",
-    side: Literal["original", "folded"] = "original",
+    side: Name = "original",
     threads: int = 0,
+    reference: options.Reference = None,
+    device: options.Device = "cpu",
+    dtype: options.Dtype = None,
+    static: bool = False,
     trust: options.Trust = False,
     state: options.State = None,
 ) -> None:
-    """Print the peak memory of one call in this process, for --measure."""
-    if threads:
-        torch.set_num_threads(threads)
+    """Print the peak memory of one call in this process, for --measure and for bench."""
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
     args, kwargs = call.example()
-    model = call.model()
-    if side == "folded":
-        called: Any = run_fold(model, args, kwargs, method=method, verify=False)
-        del model
+    twin = load_model(reference, trust) if reference is not None and side == "reference" else None
+    case = Case(call.model(), args, kwargs, method, twin, False if static else "auto", verify=False)
+    with machine.set_up(device, threads or None):
+        called = case.placed(device, getattr(torch, dtype) if dtype else None).side(side)
+        # What only the original holds is free to go.
+        del case
         gc.collect()
-    else:
-        called = method_of(model, method)
-    sys.stdout.write(json.dumps(measure.peak_memory(lambda: called(*args, **kwargs))) + "\n")
+        found = measure.peak_memory(called) if device == "cpu" else measure.peak_on_gpu(called)
+    sys.stdout.write(json.dumps(found) + "\n")

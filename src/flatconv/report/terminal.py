@@ -64,12 +64,12 @@ def size(shape: Sequence[int]) -> str:
 
 def render_audit(audit: Audit) -> str:
     """The audit as text."""
-    return _text(audit_view(audit))
+    return rendered(audit_view(audit))
 
 
 def render_fold(report: FoldReport) -> str:
     """The fold as text."""
-    return _text(fold_view(report))
+    return rendered(fold_view(report))
 
 
 def audit_view(audit: Audit, width: int = WIDE) -> RenderableType:
@@ -198,7 +198,8 @@ def _table(title: str) -> Table:
     return Table(title=Text(plain(title)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, expand=False)
 
 
-def _text(view: RenderableType) -> str:
+def rendered(view: RenderableType) -> str:
+    """A view as text, as wide as the terminal but never narrow."""
     width = max(shutil.get_terminal_size((PIPE, 40)).columns, WIDE)
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with console.capture() as captured:

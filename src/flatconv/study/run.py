@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import flatconv
+from flatconv.bench.machine import processor
 from flatconv.errors import InputError, MissingExtraError
 from flatconv.findings import Entry, Experiment, Progress, Study
 from flatconv.study.claims import CLAIMS
@@ -133,7 +134,7 @@ def environment(threads: int) -> dict[str, str]:
         "Python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "threads": str(threads),
     }
@@ -185,12 +186,3 @@ def _check_same(earlier: Study, here: dict[str, str], quick: bool, claims: Seque
 
 def _form(quick: bool) -> str:
     return "quick" if quick else "full"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")

@@ -6,11 +6,9 @@ what else the machine does meets all sides alike. Memory: a process for each sid
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +141,7 @@ def costs(plan: Plan, progress: Progress) -> Costs:
     cells: list[Cell] = []
     missing: dict[str, None] = {}
     with _threads(plan.threads):
-        before = _clocks()
+        before = measure.clocks()
         for chain in plan.chains:
             sides: dict[str, nn.Module] = {"direct": direct(chain, plan.depth)}
             sides["2-D"] = flat(sides["direct"])  # type: ignore[arg-type]
@@ -157,7 +155,7 @@ def costs(plan: Plan, progress: Progress) -> Costs:
                         cells.append(_timed(plan, chain, engine, batch, taken))
                     except Exception as e:  # a compiler may fail in any way, and the other engines still count
                         missing[f"{engines.NAMES[engine]} is left out where it failed: {plain(first_line(e))}"] = None
-        others = _others(before, _clocks())
+        others = measure.others(before, measure.clocks())
         weights = list(_weighed(plan, progress, missing))
         work = tuple(_work(chain, plan.depth) for chain in plan.chains)
     return Costs(work, tuple(cells), tuple(weights), tuple(missing), others)
@@ -227,21 +225,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _clocks() -> tuple[float, float, float, int] | None:
-    """Seconds: on the wall, of all processors at work, of this process; and the number of processors."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return None
-    rows = [line.split() for line in stat.read_text().splitlines() if line.startswith("cpu")]
-    # User, nice and system, then, behind idle and waiting for a disk, interrupts and what other guests of the host took.
-    busy = sum(map(int, rows[0][1:4] + rows[0][6:9])) / 100
-    return time.perf_counter(), busy, time.process_time(), len(rows) - 1
-
-
-def _others(before: tuple[float, ...] | None, after: tuple[float, ...] | None) -> float | None:
-    if before is None or after is None:
-        return None
-    wall, busy, own = (b - a for a, b in zip(before[:3], after[:3], strict=True))
-    return max(0.0, busy - own) / max(wall * after[3], 1e-9)

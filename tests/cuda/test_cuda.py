@@ -1,0 +1,163 @@
+"""Folds on a GPU: verified in every type, moved there and back, guarded, and with gradients. Skipped where there is none."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import flatconv
+from flatconv import cli, examples, measure
+from flatconv.bench import QUICK, run
+from flatconv.errors import GuardError
+from tests.bench import made
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16]
+MODELS = {
+    "image_vae": (examples.image_vae, (1, 3, 1, 32, 40)),
+    "unet3d": (examples.unet3d, (1, 1, 1, 32, 40)),
+    "r3d18": (examples.r3d18, (1, 3, 1, 64, 56)),
+    "r3d18 on a clip": (examples.r3d18, (1, 3, 4, 32, 32)),
+    "patch_embed": (lambda: examples.patch_embed(width=32), (6, 3 * 2 * 14 * 14)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _float32_is_float32():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    yield
+    cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def noise(*sizes):
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(0))
+
+
+def near(a, b):
+    """Apart by no more than a few roundings of the narrowest type here."""
+    eps = torch.finfo(a.dtype).eps
+    return float((a.double() - b.double()).square().mean().sqrt() / b.double().square().mean().sqrt()) < 8 * eps**0.9
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_verified_fold(name, dtype):
+    build, sizes = MODELS[name]
+    model, x = build().to("cuda", dtype), noise(*sizes).to("cuda", dtype)
+    flat = flatconv.fold(model, (x,))
+    assert flat.report.evidence.float64_error < 1e-10
+    with torch.no_grad():
+        found, expected = flat(x), model(x)
+    assert found.device == expected.device == x.device
+    assert found.dtype == dtype
+    assert found.shape == expected.shape
+    assert {p.device.type for p in flat.parameters()} == {"cuda"}
+
+
+def test_a_verified_fold_with_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    model, x = examples.image_vae().cuda(), noise(1, 3, 1, 32, 40).cuda()
+    assert flatconv.fold(model, (x,)).report.evidence.float64_error < 1e-10
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fold_made_on_the_cpu_moves(name):
+    build, sizes = MODELS[name]
+    model, x = build(), noise(*sizes)
+    flat = flatconv.fold(model, (x,), verify=False)
+    with torch.no_grad():
+        there = flat.to("cuda")(x.cuda())
+        assert there.device.type == "cuda"
+        assert near(there, model.to("cuda")(x.cuda()))
+        back = flat.to("cpu")(x)
+    assert back.device.type == "cpu"
+
+
+def test_an_input_on_another_device():
+    x = noise(1, 3, 1, 9, 10)
+    flat = flatconv.fold(made.Taps().cuda().eval(), (x.cuda(),), verify=False)
+    with pytest.raises(GuardError, match=r"on cpu.*cuda:0"):
+        flat(x)
+    with pytest.raises(GuardError, match=r"on cuda:0.*cpu"):
+        flat.to("cpu")(x.cuda())
+
+
+def test_tensors_that_the_model_makes_are_made_there():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(3, 4, (3, 3, 3))
+
+        def forward(self, x):
+            front = torch.zeros(len(x), 3, 2, *x.shape[3:], device=x.device, dtype=x.dtype)
+            return self.conv(torch.cat([front, x], 2)) + torch.ones(4, 1, 1, 1, device=x.device, dtype=x.dtype)
+
+    model, x = Padded().eval(), noise(1, 3, 1, 9, 10)
+    here = flatconv.fold(model, (x,), verify=False)
+    there = here.to("cuda")(x.cuda())
+    model.cuda()
+    assert torch.allclose(there, model(x.cuda()), atol=1e-5)
+    assert torch.allclose(flatconv.fold(model, (x.cuda(),))(x.cuda()), model(x.cuda()), atol=1e-5)
+
+
+def test_gradients_reach_the_live_taps():
+    model, x = made.Taps().cuda().eval(), noise(1, 3, 1, 9, 10).cuda()
+    flat = flatconv.fold(model, (x,), weights="shared")
+    flat(x).square().sum().backward()
+    folded = model.first.weight.grad.clone()
+    model.zero_grad()
+    model(x).square().sum().backward()
+    assert torch.allclose(folded, model.first.weight.grad, rtol=1e-3, atol=1e-4)
+    assert folded[:, :, 1].abs().max() > 0
+    assert folded[:, :, [0, 2]].abs().max() == 0
+
+
+def test_a_saved_fold_runs_there(tmp_path):
+    model, x = made.Taps().cuda().eval(), noise(1, 3, 1, 9, 10).cuda()
+    flat = flatconv.fold(model, (x,), verify=False)
+    flat.save(tmp_path / "flat.pt2")
+    (found,) = torch.export.load(tmp_path / "flat.pt2").module()(x)
+    assert found.device == x.device
+    assert torch.allclose(found, flat(x))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_benchmark(dtype):
+    plan = QUICK.__class__(engines=("eager", "openvino"), device="cuda", dtype=dtype, least=2, most=2, seconds=0.0)
+    found = run(made.case(), plan)
+    eager, openvino = found.rows
+    assert all(s.seconds for s in eager.sides), [s.why_not for s in eager.sides]
+    assert "CPU alone" in openvino.why_not
+    assert found.compared == "float64"
+    assert found.environment.keys() >= {"GPU", "CUDA", "cuDNN"}
+    assert (found.environment["cuDNN search"], found.environment["TF32"]) == ("True", "False")
+
+
+def test_peak_memory():
+    kept = []
+    x = torch.zeros(2**20, device="cuda")
+    assert measure.peak_on_gpu(lambda: kept.append(x + 1)) >= x.nbytes
+
+
+def test_the_command(capsys, tmp_path):
+    arguments = [
+        "bench",
+        "flatconv.examples:unet3d",
+        "--input",
+        "1x1x1x32x40",
+        "--device",
+        "cuda",
+        "--dtype",
+        "bfloat16",
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*arguments, "--quick", "--engines", "eager", "--json", "-o", str(tmp_path / "out")])
+    text = capsys.readouterr()
+    assert not stopped.value.code, text.err
+    found = json.loads(text.out)
+    assert found["settings"]["device"] == "cuda"
+    assert all(isinstance(v, int) and v > 0 for v in found["peak_memory"].values())
