@@ -28,12 +28,19 @@ from flatconv.bench import QUICK, Engine, Plan, Row, machine
 from flatconv.bench.agreement import Agreement
 from flatconv.bench.run import agreed, row
 from flatconv.bench.sides import Case, Side
+from flatconv.tune import Tuning
 from networks import qwen_decoder, stack4
 
 DTYPES = ("bfloat16", "float32", "float16")
 ENGINES: tuple[Engine, ...] = ("eager", "compile")
-SIDES = ("original", "folded", "hand", "hand_channels_last")
-PAIRS = (("original", "folded"), ("folded", "original"), ("folded", "hand"), ("folded", "hand_channels_last"))
+SIDES = ("original", "folded", "tuned", "hand", "hand_channels_last")
+"""The fold in the fixed choice of forms, and in the one that was timed in eager PyTorch."""
+HANDS = SIDES[3:]
+PAIRS = (
+    ("original", "folded"), ("original", "tuned"), ("folded", "original"), ("tuned", "original"), ("folded", "tuned"),
+    *((side, hand) for side in ("folded", "tuned") for hand in HANDS),
+)  # fmt: skip
+TUNING = Tuning(budget=6.0, cache=False)
 LONG = "qwen_decoder"
 """Has so many layers that a compiler takes minutes for all its sides and types."""
 MIB = 2**20
@@ -115,6 +122,7 @@ class Ready:
     sides: list[Side]
     agreement: Agreement
     fold_seconds: float
+    chosen: str
 
 
 def ready(entry: Entry, device: str, dtype: torch.dtype) -> Ready:
@@ -124,8 +132,11 @@ def ready(entry: Entry, device: str, dtype: torch.dtype) -> Ready:
     begun = time.perf_counter()
     sides = [case.side("original"), case.side("folded")]
     taken = time.perf_counter() - begun
+    tuned = dataclasses.replace(case, tune=TUNING).side("folded")
+    sides.append(dataclasses.replace(tuned, name="tuned"))
+    report = tuned.module.report.tuned
     sides += [Side(name, hand.to(device, dtype), case.args) for name, hand in hands.items()]
-    return Ready(sides, agreed(sides[0], dtype), taken)
+    return Ready(sides, agreed(sides[0], dtype), taken, report.chosen if report else "fixed")
 
 
 def measured(entry: Entry, found: Ready, plan: Plan, engine: Engine, dtype: torch.dtype) -> dict[str, Any]:
@@ -202,7 +213,7 @@ def main() -> None:
                 here[engine] = {"why_not": found, "sides": {}, "ratios": {}}
             else:
                 here["compared"], here["tolerance"] = found.agreement.how, found.agreement.tolerance
-                here["fold_s"] = round(found.fold_seconds, 2)
+                here["fold_s"], here["chosen"] = round(found.fold_seconds, 2), found.chosen
                 here[engine] = measured(entry, found, plan, engine, dtype)
             taken[entry.name, engine] = time.perf_counter() - begun - spent
             results["seconds"] = round(time.perf_counter() - begun, 1)
@@ -222,7 +233,7 @@ def _write(path: Path, results: dict[str, Any]) -> None:
 def show(results: dict[str, Any], console: Console) -> None:
     """One table: a row for each network, type and engine."""
     table = Table(title="ms: medians; ratios: median (quartiles) within a round", title_justify="left")
-    for column in ("network", "dtype", "engine", *SIDES, "original / folded", "folded / hand", "/ channels last"):
+    for column in ("network", "dtype", "engine", *SIDES, "original / tuned", "tuned / hand", "/ channels last"):
         table.add_column(column, justify="left" if column in ("network", "dtype", "engine") else "right")
     said = []
     for name, network in results["rows"].items():
@@ -231,7 +242,7 @@ def show(results: dict[str, Any], console: Console) -> None:
                 numbers = here[engine]
                 times = [numbers["sides"].get(side, {}).get("ms") for side in SIDES]
                 cells = [f"{t['median']:.4g}" if t else "–" for t in times]
-                ratios = [numbers["ratios"].get(p) for p in ("original/folded", *(f"folded/{s}" for s in SIDES[2:]))]
+                ratios = [numbers["ratios"].get(p) for p in ("original/tuned", *(f"tuned/{s}" for s in HANDS))]
                 table.add_row(name, dtype, engine, *cells, *map(_cell, ratios))
                 reasons = {"": numbers["why_not"]} | {s: n["why_not"] for s, n in numbers["sides"].items()}
                 said += [f"{name}, {dtype}, {engine}, {side}: {why}" for side, why in reasons.items() if why]

@@ -73,12 +73,14 @@ class Row:
         sides: in the order of ``bench.sides.SIDES``; none if the engine could not be asked.
         others: the part of the processors that other processes took meanwhile; None where the system does not tell.
         why_not: why nothing was measured; empty if something was.
+        chosen: the combination of forms that the fold takes in this engine.
     """
 
     engine: Engine
     sides: tuple[Timed, ...] = ()
     others: float | None = None
     why_not: str = ""
+    chosen: str = ""
 
     @property
     def label(self) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from flatconv import measure
+from flatconv import measure, tune
 from flatconv.bench import engines, machine
 from flatconv.bench.agreement import Agreement
 from flatconv.bench.engines import ENGINES, NAMES, Engine
@@ -42,6 +42,8 @@ class Plan:
         most: rounds, even if there is time for more.
         seconds: after which no further round of an engine begins, once there are enough.
         turn: seconds that a side's turn lasts at least; a shorter call is repeated in it.
+        tune: seconds, about, for choosing the fold's forms, in eager PyTorch and in torch.compile each; 0 for the fixed
+            choice, which other engines get in any case.
     """
 
     engines: tuple[Engine, ...] = ENGINES
@@ -53,9 +55,10 @@ class Plan:
     most: int = 40
     seconds: float = 10.0
     turn: float = 0.005
+    tune: float = 30.0
 
 
-QUICK = Plan(warmup=1, least=2, most=2, seconds=0.0, turn=0.0)
+QUICK = Plan(warmup=1, least=2, most=2, seconds=0.0, turn=0.0, tune=0.0)
 """To see that it works; its numbers mean little."""
 
 
@@ -85,17 +88,16 @@ def run(
         environment = machine.environment(plan.device)
         kind = dtype_of(placed)
         original = placed.side("original")
-        words = "folding and verifying" if placed.verify else "folding"
-        sides = [original, doing(words, lambda: placed.side("folded"))]
-        if placed.reference is not None:
-            sides.append(placed.side("reference"))
+        others = [placed.side("reference")] if placed.reference is not None else []
+        folds = _Folds(placed, plan, doing)
         agreement = doing("running the original in float64", lambda: agreed(original, kind))
         rows = []
         with tempfile.TemporaryDirectory(prefix="flatconv-bench-") as folder:
             for engine in plan.engines:
+                sides = [original, folds.of(engine), *others]
                 work = partial(row, engine, sides, agreement, plan, kind, Path(folder))
-                rows.append(doing(f"timing in {NAMES[engine]}", work))
-        weights = {s.name: measure.weight_bytes(s.module) for s in sides}
+                rows.append(dataclasses.replace(doing(f"timing in {NAMES[engine]}", work), chosen=folds.chosen(engine)))
+        weights = {s.name: measure.weight_bytes(s.module) for s in [original, folds.of(plan.engines[0]), *others]}
         memory: dict[str, int | None] = {}
         if peak is not None:
             memory = {name: doing(f"peak memory of the {name}", partial(peak, name)) for name in weights}
@@ -112,6 +114,31 @@ def run(
         settings=asked,
         environment=environment,
     )
+
+
+class _Folds:
+    """The fold in the forms that are chosen for an engine, made when it is asked for."""
+
+    def __init__(self, case: Case, plan: Plan, doing: Doing) -> None:
+        self.case = case
+        self.plan = plan
+        self.doing = doing
+        self.made: dict[str, Side] = {}
+
+    def of(self, engine: Engine) -> Side:
+        """Eager PyTorch and torch.compile have choices of their own; the others share the fixed one."""
+        tuned = engine if self.plan.tune and engine in get_args(tune.Engine) else ""
+        if tuned not in self.made:
+            how = tune.Tuning(engine, self.plan.tune) if tuned else False  # type: ignore[arg-type]
+            words = f"folding{f' for {NAMES[engine]}' if tuned else ''}{' and verifying' if self.case.verify else ''}"
+            case = dataclasses.replace(self.case, tune=how)
+            self.made[tuned] = self.doing(words, lambda: case.side("folded"))
+        return self.made[tuned]
+
+    def chosen(self, engine: Engine) -> str:
+        """Name of the combination that was taken."""
+        report = getattr(self.of(engine).module, "report", None)
+        return report.tuned.chosen if report is not None and report.tuned is not None else "fixed"
 
 
 def dtype_of(case: Case) -> torch.dtype:

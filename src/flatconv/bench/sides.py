@@ -15,6 +15,7 @@ from flatconv.acceptance import check_model
 from flatconv.errors import InputError, first_line
 from flatconv.fold import fold
 from flatconv.signature import Inputs, Outputs, method_of
+from flatconv.tune import Tuning
 
 Name = Literal["original", "folded", "reference"]
 SIDES: tuple[Name, ...] = get_args(Name)
@@ -33,6 +34,7 @@ class Case:
             2-D form; None if there is none.
         dynamic: as ``flatconv.fold`` takes it.
         verify: likewise. The output of every side is compared in any case.
+        tune: likewise.
     """
 
     model: nn.Module
@@ -42,6 +44,7 @@ class Case:
     reference: nn.Module | None = None
     dynamic: str | bool = "auto"
     verify: bool = True
+    tune: bool | Tuning = False
 
     def placed(self, device: str = "cpu", dtype: torch.dtype | None = None) -> Case:
         """The same on a device and in a floating-point type; the modules themselves are moved.
@@ -80,9 +83,8 @@ class Case:
             VerificationError: the fold is wrong.
         """
         if name == "folded":
-            flat = fold(
-                self.model, self.args, self.kwargs, method=self.method, dynamic=self.dynamic, verify=self.verify
-            )
+            how = {"method": self.method, "dynamic": self.dynamic, "verify": self.verify, "tune": self.tune}
+            flat = fold(self.model, self.args, self.kwargs, **how)  # type: ignore[arg-type]
             return Side(name, flat, self.args, self.kwargs)
         if name == "reference":
             if self.reference is None:

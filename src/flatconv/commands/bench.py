@@ -22,6 +22,7 @@ from flatconv.report import bench as report
 from flatconv.report.jsonview import dumps
 from flatconv.report.stacking import stack_view
 from flatconv.spec import load_model
+from flatconv.tune import Tuning
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -49,6 +50,10 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Threads of every engine; as many as torch takes.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Most rounds in an engine.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Time after which no round of an engine begins.")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Choose the fold's forms by timing, or take the fixed choice.")
+    ] = True,
+    budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for choosing in each engine, about.")] = 30.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two rounds, to see that it works; the numbers mean little.")
     ] = False,
@@ -66,6 +71,8 @@ def bench(
     wrong, nothing written.
     """
     plan = _plan(engines, device, dtype, threads, rounds, seconds, quick)
+    Tuning(budget=budget)  # says what is wrong with it
+    plan = dataclasses.replace(plan, tune=budget if tune and not quick else 0.0)
     if output is not None:
         files.check_folder(output, force=force)
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
@@ -126,7 +133,8 @@ def _plan(
 def _arguments(plan: Plan, reference: str | None, static: bool) -> list[str]:
     """What the process that measures memory is told beside the call."""
     told = ["--device", plan.device, *(["--dtype", plan.dtype] if plan.dtype else [])]
-    return [*told, *(["--reference", reference] if reference else []), *(["--static"] if static else [])]
+    told += ["--reference", reference] if reference else []
+    return [*told, *(["--static"] if static else []), *(["--budget", str(plan.tune)] if plan.tune else [])]
 
 
 def _write(output: Path, force: bool, found: Bench, more: dict[str, Any]) -> list[str]:

@@ -84,7 +84,9 @@ def fold(
     )
     numbers: dict[str, Any] = {}
     if timed:
-        numbers = step("measuring both sides", lambda: _measure(model, flat, (args, kwargs), call))
+        numbers = step(
+            "measuring both sides", lambda: _measure(model, flat, (args, kwargs), call, budget if tune else 0.0)
+        )
     more = {"measured": numbers} if numbers else {}
     if call.stack is not None:
         more["stack"] = call.stack.summary().to_dict()
@@ -101,13 +103,14 @@ def fold(
         err.print(Text(f"Wrote {', '.join(written)} to {plain(output)}"))
 
 
-def _measure(model: nn.Module, flat: Folded, example: Example, call: Call) -> dict[str, Any]:
+def _measure(model: nn.Module, flat: Folded, example: Example, call: Call, budget: float) -> dict[str, Any]:
     args, kwargs = example
     called = method_of(model, call.method)
+    asked = [*call.arguments(), *(["--budget", str(budget)] if budget else [])]
     timed = measure.timing(lambda: called(*args, **kwargs), lambda: flat(*args, **kwargs))
     return {
         "time": dataclasses.asdict(timed),
-        "peak_memory": {side: measure.peak_in_process(call.arguments(), side) for side in ("original", "folded")},
+        "peak_memory": {side: measure.peak_in_process(asked, side) for side in ("original", "folded")},
         "weights": {"original": measure.weight_bytes(model), "folded": measure.weight_bytes(flat)},
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -14,6 +14,7 @@ from flatconv.bench.sides import Case, Name
 from flatconv.commands import options
 from flatconv.commands.call import Call
 from flatconv.spec import load_model
+from flatconv.tune import Tuning
 
 
 def peak(
@@ -32,6 +33,7 @@ def peak(
     device: options.Device = "cpu",
     dtype: options.Dtype = None,
     static: bool = False,
+    budget: float = 0.0,
     trust: options.Trust = False,
     state: options.State = None,
 ) -> None:
@@ -39,7 +41,9 @@ def peak(
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
     args, kwargs = call.example()
     twin = load_model(reference, trust) if reference is not None and side == "reference" else None
-    case = Case(call.model(), args, kwargs, method, twin, False if static else "auto", verify=False)
+    # What was chosen before is in the cache, so that this is the fold that was timed.
+    tune = Tuning(budget=budget) if budget else False
+    case = Case(call.model(), args, kwargs, method, twin, False if static else "auto", verify=False, tune=tune)
     with machine.set_up(device, threads or None):
         called = case.placed(device, getattr(torch, dtype) if dtype else None).side(side)
         # What only the original holds is free to go.

@@ -146,7 +146,7 @@ def costs(plan: Plan, progress: Progress) -> Costs:
             sides: dict[str, nn.Module] = {"direct": direct(chain, plan.depth)}
             sides["2-D"] = flat(sides["direct"])  # type: ignore[arg-type]
             if plan.folded:
-                sides["folded"] = fold(sides["direct"], (images(chain, 1),), verify=False)
+                sides["folded"] = fold(sides["direct"], (images(chain, 1),), tune=False, verify=False)
             for engine in plan.engines:
                 for batch in plan.batches:
                     progress(f"{chain.name}: {engines.NAMES[engine]}, batch {batch}")
