@@ -14,7 +14,7 @@ from flatconv.measure import peak_memory
 def device_name(device: torch.device) -> str:
     """What computes: the GPU's name, or the processor's."""
     if device.type == "cuda":
-        return str(torch.cuda.getdevice_name(device))
+        return str(torch.cuda.get_device_name(device))
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
