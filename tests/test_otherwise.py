@@ -255,7 +255,7 @@ def test_one_declaration_refuses_and_one_does_not():
     # The full form still takes what was declared of y.
     assert {k: v.dim() for k, v in flat.state_dict().items() if "weight" in k} == {
         "a.weight": 4,
-        "a.weight__2": 5,
+        "a.weight__2": 4,
         "b.weight": 4,
     }
 

@@ -259,12 +259,12 @@ class _Lowering:
         """The result of a site in its form, and the axes it lacks."""
         how = forms.form(here)
         if not here.together:
-            bias = self.get(here.bias) if here.bias is not None else None
-            return how.emit(here, self, self._reduced([here]), bias)
+            weight = self._reduced([here])
+            return how.emit(here, self, weight, self.get(here.bias) if here.bias is not None else None)
         members = [self.analysis.sites[n] for n in here.together]
         if here.together not in self.joint:
-            biases = [m.bias for m in members if m.bias is not None]
-            self.joint[here.together] = how.emit(here, self, self._reduced(members), self._joined(biases))
+            weight, biases = self._reduced(members), [m.bias for m in members if m.bias is not None]
+            self.joint[here.together] = how.emit(here, self, weight, self._joined(biases))
         made, axes = self.joint[here.together]
         counts = [int((m.node.shape or ())[1]) for m in members]
         start = sum(counts[: here.together.index(here.node)])

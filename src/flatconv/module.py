@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from flatconv.report.fold import FoldReport
 
 
+PLAIN = (torch.Tensor, nn.Parameter)
+KINDS = 256
+"""Kinds of inputs that are remembered."""
 READ = "_flatconv_read_"
 LITERALS = "_flatconv_literals"
 """Holds the tensors written in the original's code, which are not part of its state."""
 OWN = frozenset(
     (
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
-        "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run",
+        "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_passed",
         "_literals", "_full", "_run_full",
     )
 )  # fmt: skip
@@ -96,6 +99,7 @@ class Folded(nn.Module):
         places = {t.device for _, t in self._state()} | set(self.example_devices)
         self._home = places.pop() if len(places) == 1 else None
         self._moved = False
+        self._passed: set[Any] = set()
         self._asked: set[int] = set()
         self.train(mode)
         self._compile()
@@ -108,10 +112,11 @@ class Folded(nn.Module):
         """
         tensors = self._inputs.flatten(args, kwargs)
         self._check_mode()
-        self.guards.check(tensors)
-        if self._moved:
-            self._settle()
-        self._check_places(tensors)
+        if self._moved or torch.compiler.is_compiling() or not self._seen(tensors):
+            self.guards.check(tensors)
+            if self._moved:
+                self._settle()
+            self._check_places(tensors)
         run = self._run
         for i, assumed in enumerate(self.assumed):
             if assumed.otherwise == "full":
@@ -129,6 +134,20 @@ class Folded(nn.Module):
             raise
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
+
+    def _seen(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether inputs like these have passed all checks; if not, and they do, the next ones will have been seen."""
+        if any(type(t) not in PLAIN for t in tensors):
+            return False
+        like = tuple((t.shape, t.dtype, t.device, t.layout) for t in tensors)
+        if like in self._passed:
+            return True
+        self.guards.check(tensors)
+        self._check_places(tensors)
+        if len(self._passed) >= KINDS:
+            self._passed.clear()
+        self._passed.add(like)
+        return True
 
     def forget_calls(self) -> None:
         """The next call is the first again, for what is checked on the first."""
@@ -178,6 +197,7 @@ class Folded(nn.Module):
         Raises:
             GuardError: the weights have another type than when the model was folded, or lie in several places.
         """
+        self._passed = set()
         places: dict[torch.device, str] = {}
         for name, tensor in self._state():
             if tensor.dtype != self._dtypes.get(name, tensor.dtype):
@@ -266,12 +286,13 @@ class Folded(nn.Module):
         # Code, guards and report never change; the weights do.
         copied = ("_parameters", "_buffers", "_modules")
         made.__dict__.update({k: copy.deepcopy(v, memo) if k in copied else v for k, v in self.__dict__.items()})
-        made._asked = set(self._asked)
+        made._asked, made._passed = set(self._asked), set()
         return made
 
     def __copy__(self) -> Folded:
         made = Folded.__new__(Folded)
         made.__dict__.update(self.__dict__)
+        made._passed = set()
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:

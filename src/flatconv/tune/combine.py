@@ -12,7 +12,7 @@ from torch import fx, nn
 from flatconv import forms
 from flatconv.analyse import Analysis
 from flatconv.forms import together
-from flatconv.lower import Lowered
+from flatconv.lower import Constant, Lowered
 from flatconv.ops.conv import site
 from flatconv.program import Node, Program
 from flatconv.tune.cache import Choice
@@ -38,14 +38,19 @@ def label(choice: Choice) -> str:
     return f"{name}, {forms.LAST}" if last else name
 
 
+def tensor(constant: Constant, program: Program, made: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The tensor of a constant; ``made`` keeps those that several programs have in common."""
+    if constant.key not in made:
+        with torch.no_grad():
+            made[constant.key] = constant.value(program.weights).detach()
+    return made[constant.key]
+
+
 def module(lowered: Lowered, program: Program, made: dict[str, torch.Tensor]) -> fx.GraphModule:
     """A lowered program as a module; ``made`` keeps the weights that several of them have in common."""
     graph, root = copy.deepcopy(lowered.graph), nn.Module()
     for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
         constant = lowered.constants[node.target]
-        if constant.key not in made:
-            with torch.no_grad():
-                made[constant.key] = constant.value(program.weights).detach()
-        root.register_buffer(f"w{i}", made[constant.key])
+        root.register_buffer(f"w{i}", tensor(constant, program, made))
         node.target = f"w{i}"
     return fx.GraphModule(root, graph)

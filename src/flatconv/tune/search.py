@@ -24,12 +24,13 @@ from flatconv.capture import Capture
 from flatconv.forms import native, together
 from flatconv.lower import lower
 from flatconv.measure import alternate
+from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.signature import method_of
 from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
 from flatconv.tune.cache import Choice, Stored, key, load, store
-from flatconv.tune.combine import as_captured, chosen, label, module
+from flatconv.tune.combine import as_captured, chosen, label, tensor
 from flatconv.tune.device import device_name, peak, synchronised
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
 
@@ -250,12 +251,15 @@ class _Search:
         self.peaks[name] = peak(self.calls[name], self.device)
 
     def _program(self, analysis: Analysis) -> Call:
+        """The model in a combination of forms, called as the user will call it: its checks of the inputs count, too."""
         program = self.captured.program
-        run: Callable[..., object] = module(lower(program, analysis), program, self.weights)
+        lowered = lower(program, analysis)
+        state = {c.name: tensor(c, program, self.weights) for c in lowered.constants.values()}
+        flat: Callable[..., object] = Folded(lowered.graph, state, self.captured)
         if self.settings.engine == "compile":
-            run = torch.compile(run)
-        example = [t.clone() for t in self.captured.example]
-        return synchronised(lambda: run(*example), self.device)
+            flat = torch.compile(flat)
+        args, kwargs = self.captured.inputs.arguments([t.clone() for t in self.captured.example])
+        return synchronised(lambda: flat(*args, **kwargs), self.device)
 
     # What is told.
 
