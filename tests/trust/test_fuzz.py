@@ -37,12 +37,15 @@ def test_a_sample_of_operators_passes() -> None:
     assert all(found["oracles"][o] > 100 for o in ("impulses", "dyadics", "rounding"))
     assert found["outputs"]["impulses"] > found["oracles"]["impulses"]
     assert 0 < found["share of the rounding bound"] <= 1
-    assert set(found["rules"]) == {
+    assert set(found["rules"]) >= {
         "drop an axis",
         "drop dead taps",
         "merge taps",
         "one output for all",
         "absorb padding",
+        "sum of slices",
+        "unfold along an axis",
+        "channels-last",
     }
 
 

@@ -22,7 +22,7 @@ ALL = (
         "field:causal",
         after(lambda t: around(t, 2, 0), (2, 2, 2, 5, 7), c3(2, 3, (3, 1, 1))),
         exact=True,
-        operators=("constant_pad_nd", "conv3d"),
+        operators=("constant_pad_nd", "conv2d"),
     ),
     Trap(
         "causal-cache",
@@ -138,7 +138,7 @@ ALL = (
         "field:tiled",
         after(lambda t: t.repeat(1, 1, 2, 1, 1), (3, 2, 1, 5, 7), c3(2, 3, (2, 3, 2), stride=(2, 3, 2))),
         exact=True,
-        operators=("conv2d",),
+        operators=("reshape", "permute", "linear", "permute"),
     ),
     Trap(
         "tiled-by-expand",

@@ -46,7 +46,7 @@ ALL = (
         options={"assume": {"args": PATCHES}},
         guarded=_moving,
         exact=True,
-        operators=("reshape", "select", "conv2d", "reshape"),
+        operators=("reshape", "select", "linear"),
     ),
     Trap(
         "patches-declared-equal-or-not",

@@ -168,7 +168,7 @@ ALL = (
             b=c3(2, 4, (1, 3, 3)),
         ),
         exact=True,
-        operators=("conv3d",),
+        operators=("conv3d", "relu", "cat"),
         form=TOGETHER,
     ),
     Trap(

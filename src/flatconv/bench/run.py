@@ -90,6 +90,7 @@ def run(
         original = placed.side("original")
         others = [placed.side("reference")] if placed.reference is not None else []
         folds = _Folds(placed, plan, doing)
+        folds.of(plan.engines[0])  # what is wrong with the call is said best by the fold
         agreement = doing("running the original in float64", lambda: agreed(original, kind))
         rows = []
         with tempfile.TemporaryDirectory(prefix="flatconv-bench-") as folder:
