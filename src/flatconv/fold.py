@@ -160,8 +160,8 @@ def _state(captured: Capture, constants: Mapping[str, Constant], weights: Weight
                     "fold the model in float32"
                 )
             # Copies, so that a later change of the original reaches all of them or none: none.
-            held = [program.weights.get(s, value) for s in constant.sources]
-            if any(value.untyped_storage().data_ptr() == h.untyped_storage().data_ptr() for h in held):
+            sources = [program.weights.get(s, value) for s in constant.sources]
+            if any(value.untyped_storage().data_ptr() == s.untyped_storage().data_ptr() for s in sources):
                 value = value.clone()
             parameters = [own.get(program.names.get(s, constant.name)) for s in constant.sources]
             if any(p is None for p in parameters):

@@ -118,9 +118,13 @@ def store(
 ) -> None:
     """Keep a choice. A cache that cannot be written is no reason to fail."""
     held = {"choices": list(choices), "joint": list(joint), "stays": stays, "told": dict(told)}
-    text = json.dumps(held, indent=1)
+    text = json.dumps(held, indent=1) + "\n"
+
+    def save(place: Path) -> None:
+        place.write_text(text, encoding="utf-8")
+
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        write(folder() / f"{name}.json", lambda p: p.write_text(text + "\n", encoding="utf-8"), force=True)
+        write(folder() / f"{name}.json", save, force=True)
     except (OSError, InputError):
         return
