@@ -38,7 +38,7 @@ WORKER_SECONDS = 3600
 # What is asked of the fold. Speedups are the original's time over the fold's.
 SPEEDUP = {
     "stack4": {"eager": 10.0, "compile": 10.0, "onnxruntime": 2.0},
-    "qwen_decoder": {"eager": 2.2, "compile": 2.8, "onnxruntime": 1.8},
+    "qwen_decoder": {"eager": 3.8, "compile": 2.8, "onnxruntime": 1.8},
 }
 DISTURBED = 0.05  # the part of the CPUs that other processes may take before a warning
 OVER_HAND, PEAK, WEIGHTS, FOLD_TIME = 1.05, 0.40, 0.36, 2.0
@@ -95,9 +95,9 @@ def started(variables: dict[str, str] | None = None, /, **task: Any) -> Numbers:
     command = [sys.executable, __file__, "--worker", json.dumps([task, str(out)])]
     # A compiler cache of an earlier run would make the time to prepare a side depend on what ran before.
     inductor = str(Path(task["workdir"]) / "inductor")
-    environment = (
-        os.environ | {"OMP_NUM_THREADS": str(THREADS), "TORCHINDUCTOR_CACHE_DIR": inductor} | (variables or {})
-    )
+    # The forms that were chosen while times were taken are those whose memory is measured.
+    kept = {"FLATCONV_CACHE": str(Path(task["workdir"]) / "flatconv"), "TORCHINDUCTOR_CACHE_DIR": inductor}
+    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)} | kept | (variables or {})
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WORKER_SECONDS)
     except subprocess.TimeoutExpired:
@@ -210,9 +210,9 @@ def targets(results: Numbers) -> list[Numbers]:
             ratio = network["engines"][engine].get("ratios", {}).get("original/fold")
             rows.append(_target(f"{name}: original / fold, {ENGINES[engine]}", ">=", limit, ratio))
         for engine, label in ENGINES.items():
-            # The fold keeps the memory format of the model, so it is held against the hand-written form in the same one.
-            ratio = network["engines"][engine].get("ratios", {}).get("fold/hand")
-            rows.append(_target(f"{name}: fold / hand, same memory format, {label}", "<=", OVER_HAND, ratio))
+            # Held against the faster of the forms by hand: the memory format is chosen by timing on both sides.
+            hand, ratio = faster_hand(network["engines"][engine])
+            rows.append(_target(f"{name}: fold / {hand or 'hand'}, {label}", "<=", OVER_HAND, ratio))
         ratios = network["memory_ratios"].get("fold/original", {})
         for allocator in ALLOCATORS:
             peak = ratios.get(allocator, {}).get("first_call")

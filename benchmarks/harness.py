@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import inspect
 import os
 import statistics
 import time
@@ -23,6 +22,8 @@ ENGINES = {"eager": "PyTorch eager", "compile": "torch.compile", "onnxruntime": 
 SIDES = ("original", "fold", "hand", "hand_channels_last")
 TOLERANCE = 5e-5  # of an output, against the largest magnitude in it; two orders of sums in float32 differ by some 5e-6
 MIB = 2**20
+BUDGET = 240.0
+"""Seconds, about, for choosing the forms of a fold."""
 # As it comes, malloc keeps up to some 64 MiB of freed tensors for later, so the peak is that of the tensors and of its
 # habits. Given a fixed threshold, it hands every large freed tensor back, and the peak is that of the tensors.
 ALLOCATORS: dict[str, dict[str, str]] = {"default": {}, "returning": {"MALLOC_MMAP_THRESHOLD_": "131072"}}
@@ -83,15 +84,20 @@ def sentence(error: BaseException, length: int = 300) -> str:
 # Sides: the same network in the forms that are compared.
 
 
-def module(network: Network, side: str) -> nn.Module:
-    """One form of a network. What it was made from is free to go when this returns."""
+def module(network: Network, side: str, engine: str = "eager") -> nn.Module:
+    """One form of a network. What it was made from is free to go when this returns.
+
+    The fold takes the forms that are chosen by timing in eager PyTorch and in torch.compile; other engines get the fixed
+    choice.
+    """
     original = network.original()
     if side == "original":
         return original
     if side == "fold":
         import flatconv
 
-        return flatconv.fold(original, (network.example(),), verify=False)
+        tune = flatconv.Tuning(engine, BUDGET) if engine in ("eager", "compile") else False
+        return flatconv.fold(original, (network.example(),), tune=tune, verify=False)
     flat = network.by_hand(original)
     return flat.to(memory_format=torch.channels_last) if side == "hand_channels_last" else flat
 
@@ -118,7 +124,7 @@ def prepare(network: Network, side: str, engine: str, workdir: Path) -> Call:
     from flatconv.bench import engines
     from flatconv.bench.sides import Side
 
-    form = Side(f"{network.name}.{side}", module(network, side), (given(network, side),))
+    form = Side(f"{network.name}.{side}", module(network, side, engine), (given(network, side),))
     call = engines.prepare(engine, form, workdir)
     return call if engine in ("eager", "compile") else lambda: call()[0]
 
@@ -333,11 +339,9 @@ def time_fold(network: Network, protocol: Protocol) -> Numbers:
         "export_static": lambda: torch.export.export(model, (image,), strict=False),
         "export_dynamic": lambda: torch.export.export(model, (pair,), dynamic_shapes=free, strict=False),
         "audit": lambda: flatconv.audit(model, (image,)),
-        "fold": lambda: flatconv.fold(model, (image,), verify=False),
-        "fold_static": lambda: flatconv.fold(model, (image,), verify=False, dynamic=False),
+        "fold": lambda: flatconv.fold(model, (image,), tune=False, verify=False),
+        "fold_static": lambda: flatconv.fold(model, (image,), tune=False, verify=False, dynamic=False),
     }
-    if "tune" in inspect.signature(flatconv.fold).parameters:
-        calls["fold_untuned"] = lambda: flatconv.fold(model, (image,), verify=False, tune=False)
     once = Protocol(warmup=1, rounds=protocol.exports, most=protocol.exports)
     before = clocks()
     taken = alternate(calls, once)

@@ -156,6 +156,7 @@ class _Lowering:
         self.base: dict[Node, Axes] = {}
         self.scalars: dict[Node, fx.Node] = {}
         self.drop = dropped_axes(program, analysis)
+        self.moves = any(s.channels_last or not forms.form(s).views(s) for s in analysis.sites.values())
         self.emitted: dict[Node, fx.Node] = {}
         self.joint: dict[tuple[Node, ...], tuple[fx.Node, Axes]] = {}
         self.origin: Node | None = None
@@ -182,7 +183,8 @@ class _Lowering:
         shared = self._given.setdefault(mine, theirs) is not theirs
         if shared or (aliases.borrowed(made) and not aliases.views_input(node)):
             return self.call(aten.clone.default, made, memory_format=torch.contiguous_format)
-        return made
+        # Forms that move slices, and memory formats, end with the program: results lie in memory as the original's do.
+        return self.call(aten.contiguous.default, made) if self.moves and node.contiguous else made
 
     def _name_constants(self) -> None:
         """Give the constants that are still read their final names: the original's, numbered where it is taken."""

@@ -35,6 +35,7 @@ class Node:
         path: where in the model, as in ``named_modules``.
         literal: the values, for weights that are literals of the code, which nobody can change later.
         users: nodes that read this one.
+        contiguous: whether the tensor lies in memory in the order of its axes.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Node:
     path: str
     literal: torch.Tensor | None = field(default=None, repr=False)
     users: list[Node] = field(default_factory=list, repr=False)
+    contiguous: bool = True
 
     def __repr__(self) -> str:
         # Arguments hold nodes, whose arguments hold nodes: the whole graph would be printed.
@@ -186,6 +188,7 @@ def build(
             dtype=value.dtype if tensor else None,
             path=path(source),
             literal=weights[source.name] if source.name in fixed else None,
+            contiguous=not tensor or value.layout != torch.strided or value.is_contiguous(),
         )
         made[source] = node
         program.nodes.append(node)

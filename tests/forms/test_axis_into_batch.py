@@ -21,7 +21,8 @@ def test_slices_are_members_of_the_batch(take):
         ("conv2d.default", "#1", "weight", "bias", [1, 1], [1, 1], [1, 1], 1),
         ("unflatten.int", "#2", 0, [3, 5]),
         ("transpose.int", "#3", 1, 2),
-        ("return", "#4"),
+        ("contiguous.default", "#4"),
+        ("return", "#5"),
     ]
     assert torch.equal(flat.weight, net.weight[:, :, 0])
     assert (only_site(flat).rule, only_site(flat).becomes) == ((NAME,), "conv2d")

@@ -38,7 +38,8 @@ def test_several_groups_of_frames_join_the_batch(take):
         ("conv2d.default", "#3", "weight", "bias", [1, 1], [1, 1], [1, 1], 1),
         ("unflatten.int", "#4", 0, [3, 3]),
         ("transpose.int", "#5", 1, 2),
-        ("return", "#6"),
+        ("contiguous.default", "#6"),
+        ("return", "#7"),
     ]
     assert only_site(flat).evidence.level == "exact"
 

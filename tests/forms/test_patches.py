@@ -60,7 +60,8 @@ def test_many_patches_are_cut_out_first():
         ("linear.default", "#2", "weight", "bias"),
         ("permute.default", "#3", [0, 3, 1, 2]),
         ("unsqueeze.default", "#4", 3),
-        ("return", "#5"),
+        ("contiguous.default", "#5"),
+        ("return", "#6"),
     ]
 
 

@@ -34,7 +34,8 @@ def test_a_sum_over_two_taps(take):
         ("add.Tensor", "#4", "#8"),
         ("unflatten.int", "#9", 0, [3, 4]),
         ("transpose.int", "#10", 1, 2),
-        ("return", "#11"),
+        ("contiguous.default", "#11"),
+        ("return", "#12"),
     ]
     assert torch.equal(flat.weight, net.weight.movedim(2, 0))
     assert only_site(flat).evidence.level == "exact"
@@ -54,7 +55,8 @@ def test_taps_as_channels(take):
         ("conv2d.default", "#5", "weight", "bias", [1, 1], [1, 1], [1, 1], 1),
         ("unflatten.int", "#6", 0, [3, 4]),
         ("transpose.int", "#7", 1, 2),
-        ("return", "#8"),
+        ("contiguous.default", "#8"),
+        ("return", "#9"),
     ]
     assert torch.equal(flat.weight, net.weight.flatten(1, 2))
     assert only_site(flat).evidence.level == "exact"
@@ -113,3 +115,22 @@ def test_every_form_of_any_convolution_is_the_convolution(data):
                 torch.testing.assert_close(flat(x), net(x), rtol=1e-11, atol=1e-11)
     finally:
         forms.fixed = original
+
+
+@pytest.mark.parametrize("name", list(forms.FORMS))
+@pytest.mark.parametrize("last", [False, True])
+def test_results_lie_in_memory_as_before(monkeypatch, name, last):
+    def fixed(here):
+        taken = name if name in forms.possible(here) else "as it is"
+        return forms.take(here, taken, last and forms.has_format(here, taken))
+
+    monkeypatch.setattr(forms, "fixed", fixed)
+    for net, x in (
+        (conv(kernel=(2, 3, 3), stride=(2, 3, 3), padding=0), sample(2, 2, 4, 6, 6)),
+        (conv(kernel=(1, 3, 3)), sample(2, 2, 4, 6, 6)),
+        (conv(kernel=(3, 1, 1), padding=0), sample(2, 2, 4, 6, 6)),
+    ):
+        flat = flatconv.fold(net, (x,), tune=False)
+        with torch.no_grad():
+            assert net(x).is_contiguous()
+            assert flat(x).is_contiguous()
