@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import flatconv
-from flatconv import files
+import flatconv.examples
+from flatconv import files, forms
 from flatconv.errors import InputError
 
 
@@ -95,3 +96,19 @@ def test_wrong_targets(flat, tmp_path):
         flat.save_weights(tmp_path / "none" / "a.safetensors")
     with pytest.raises(InputError, match=r"must end in \.pt2"):
         flat.save(tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_saved_program_takes_one_image_and_several(tmp_path, monkeypatch, last):
+    """Attention looks at the batch while it is traced; weights in channels-last order are saved as they are."""
+    if last:
+        monkeypatch.setattr(forms, "fixed", lambda here: forms.take(here, "as it is", last=True))
+    model = flatconv.examples.image_vae()
+    flat = flatconv.fold(model, (torch.randn(1, 3, 1, 32, 32),), verify=False)
+    flat.save(tmp_path / "a.pt2")
+    program = torch.export.load(tmp_path / "a.pt2").module()
+    for batch in (1, 2, 3):
+        x = torch.randn(batch, 3, 1, 32, 40)
+        with torch.no_grad():
+            (found,), expected = program(x), model(x)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -126,6 +126,28 @@ def user_inputs(exported: torch.export.ExportedProgram) -> list[fx.Node]:
     return [nodes[s.arg.name] for s in exported.graph_signature.input_specs if s.kind.name == "USER_INPUT"]
 
 
+def allow_one(exported: torch.export.ExportedProgram, refused: Sequence[bool]) -> None:
+    """Let a batch of one through, where it is known that the program is the same for it.
+
+    Some operators look at it while they are traced (attention chooses its kernel), and torch makes a condition of that.
+
+    Args:
+        exported: with its tensors in one argument ``tensors``.
+        refused: for each tensor, whether its batch may not be one.
+    """
+    from torch.utils._sympy.value_ranges import ValueRanges
+
+    for i, (node, never) in enumerate(zip(user_inputs(exported), refused, strict=True)):
+        size = node.meta["val"].shape[0] if node.meta["val"].dim() else 1
+        if never or not isinstance(size, torch.SymInt) or not isinstance(size.node.expr, sympy.Symbol):
+            continue
+        bounds = exported.range_constraints.get(size.node.expr)
+        if bounds is not None and bounds.lower == 2:
+            exported.range_constraints[size.node.expr] = ValueRanges(1, bounds.upper)
+        condition = f"L['tensors'][{i}].size()[0] > 1"
+        exported._guards_code = [c for c in getattr(exported, "_guards_code", None) or [] if c != condition]
+
+
 def squeezed(exported: torch.export.ExportedProgram) -> list[str]:
     """Conditions that torch.export does not leave: a free size that a squeeze looks at is not 1.
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from flatconv.errors import InputError
-from flatconv.exporting import export
+from flatconv.exporting import allow_one, export
 
 if TYPE_CHECKING:
     from flatconv.module import Folded
@@ -284,7 +284,10 @@ def exported(flat: Folded) -> torch.export.ExportedProgram:
         dims.append(free)
     module = _Flat(flat)
     module.training = flat.training
-    return export(module, tensors, dims)
+    program = export(module, tensors, dims)
+    free_of_one = [g.shape[:1] != (None,) or g.ranges[0][0] > 1 for g in flat.guards.inputs]
+    allow_one(program, free_of_one)
+    return program
 
 
 def save_program(flat: Folded, path: Any, *, force: bool = False) -> None:
