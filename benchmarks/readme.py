@@ -12,7 +12,7 @@ from typing import Any
 import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"bench": "fold.json", "zoo": "zoo.json"}
+FILES = {"bench": "fold.json", "zoo": "zoo.json", "gpu": "gpu.json"}
 ENGINES = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
@@ -28,7 +28,7 @@ NETWORKS = {
 def main() -> None:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    for name, write in (("bench", table), ("zoo", zoo.markdown)):
+    for name, write in (("bench", table), ("zoo", zoo.markdown), ("gpu", gpu)):
         results = ROOT / "benchmarks/results" / FILES[name]
         if results.exists():
             text = between(text, name, write(json.loads(results.read_text(encoding="utf-8"))))
@@ -73,6 +73,37 @@ def table(results: dict[str, Any]) -> str:
     lines += ["", *_fold_time(results), "", *_missed(results)]
     lines += ["", "![Times of both networks in each engine](docs/bench.svg)"]
     return "\n".join(lines).strip()
+
+
+def gpu(results: dict[str, Any]) -> str:
+    """The figures of a GPU in Markdown."""
+    where = results["environment"]
+    lines = [
+        f"Measured {where['date'][:10]} on one {where['GPU']}, torch {where['torch']}, cuDNN's search on, TF32 off, batch 1; "
+        "`benchmarks/gpu.py` makes them again. Forms are chosen by timing in eager PyTorch.",
+        "",
+        "| network | type | engine | original | folded | original / folded | folded / by hand | peak, folded / original |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for network in results["rows"].values():
+        for dtype, row in network["dtypes"].items():
+            for engine in ("eager", "compile"):
+                if engine not in row:
+                    continue
+                sides, ratios = row[engine]["sides"], row[engine]["ratios"]
+                by_hand = [r for r in (ratios.get(f"tuned/{h}") for h in ("hand", "hand_channels_last")) if r]
+                hand = max(by_hand, key=lambda r: r["median"], default=None)  # the faster of the two
+                peaks = row["eager"].get("peak_memory", {})
+                peak = f"{peaks['tuned'] / peaks['original']:.0%}" if engine == "eager" and "tuned" in peaks else "–"
+                cells = [network["title"], dtype, ENGINES[engine], _gpu_ms(sides["original"]), _gpu_ms(sides["tuned"])]
+                lines.append(f"| {' | '.join([*cells, _ratio(ratios.get('original/tuned')), _ratio(hand), peak])} |")
+    if results["left_out"]:
+        lines += ["", f"Not measured, for want of time: {'; '.join(results['left_out'])}."]
+    return "\n".join(lines)
+
+
+def _gpu_ms(side: dict[str, Any]) -> str:
+    return f"{side['ms']['median']:.3g} ms" if side.get("ms") else "–"
 
 
 ALLOCATORS = {
