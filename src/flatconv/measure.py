@@ -148,12 +148,13 @@ def peak_on_gpu(call: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def peak_memory(call: Callable[[], object]) -> int | None:
+def peak_memory(call: Callable[[], object], *, collect: bool = True) -> int | None:
     """Bytes of resident memory that one call needs above what is held before it; None where the system does not tell."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not status.exists() or not reset.exists():
         return None
-    gc.collect()
+    if collect:
+        gc.collect()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         reset.write_text("5")

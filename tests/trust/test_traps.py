@@ -43,7 +43,7 @@ def test_the_operators_are_those_written_by_hand(trap):
     with everywhere(trap.form) if trap.form else nullcontext():
         flat = flatconv.fold(model, args, **{"dynamic": False, "verify": False, **trap.options})
     # Views and copies are none of its business, those of forms that move slices about neither.
-    moves = ("squeeze", "unsqueeze", "alias", "clone", "flatten", "unflatten", "transpose", "slice")
+    moves = ("squeeze", "unsqueeze", "alias", "clone", "flatten", "unflatten", "transpose", "slice", "contiguous")
     assert tuple(o for o in operators(flat) if o not in moves) == tuple(o for o in trap.operators if o not in moves)
 
 

@@ -24,7 +24,7 @@ def device_name(device: torch.device) -> str:
 def peak(call: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that one call needs above what is held before it; None where that cannot be told."""
     if device.type != "cuda":
-        return peak_memory(call)
+        return peak_memory(call, collect=False)  # in a large process a collection takes longer than the call
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
