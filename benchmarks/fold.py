@@ -52,11 +52,11 @@ def main() -> None:
         return
     console = Console(width=150) if not sys.stdout.isatty() else Console()
     results = measure(tuple(arguments.only or NAMES), arguments.quick, console)
-    show(results, console)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         console.print(f"numbers: {arguments.json}")
+    show(results, console)
     if arguments.figure and results["networks"]:
         import figure
 
