@@ -63,5 +63,9 @@ class VerificationError(FlatconvError):
     exit_code = 4
 
 
+class PrecisionError(VerificationError):
+    """The rewritten model is right in float64, and much less accurate than the original in its own type."""
+
+
 class GuardError(FlatconvError):
     """A folded model was called with inputs it was not folded for."""

@@ -14,7 +14,7 @@ from flatconv import forms
 from flatconv.analyse import Analysis, analyse
 from flatconv.audit import audit_of, reported, site_names
 from flatconv.capture import Capture, capture
-from flatconv.errors import InputError, RefusedError
+from flatconv.errors import InputError, PrecisionError, RefusedError
 from flatconv.interpret import evaluate
 from flatconv.lower import Constant, Lowered, Weights, lower
 from flatconv.modelstate import unchanged
@@ -76,11 +76,26 @@ def fold(
     captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
     analysis = analyse(captured.program, captured.given)
     tuned = None
+    planned = analysis
     if settings is not None and analysis.sites and not model.training:
-        with unchanged(model):
+        with unchanged(model), torch.random.fork_rng(devices=[]):
             analysis, tuned = choose(captured, analysis, settings)
     else:
         analysis = replace(analysis, sites=forms.choose(analysis.sites))
+    try:
+        return _folded(captured, analysis, weights, verify, tuned)
+    except PrecisionError as e:
+        if tuned is None:
+            raise
+        # Forms add in other orders, and a type may be too narrow for some of them: the fixed choice has its own chance.
+        analysis = replace(planned, sites=forms.choose(planned.sites))
+        reason = f"'{tuned.chosen}' was the fastest and is not accurate enough: {e}"
+        tuned = replace(tuned, chosen="fixed", reason=reason, forms={})
+        return _folded(captured, analysis, weights, verify, tuned)
+
+
+def _folded(captured: Capture, analysis: Analysis, weights: Weights, verify: bool, tuned: Tuned | None) -> Folded:
+    """The model that an analysis describes, verified if so wished, with its report."""
     lowered = lower(captured.program, analysis, weights)
     full = _full(captured, lowered, weights)
     constants = lowered.constants | (full.lowered.constants if full else {})
@@ -91,7 +106,7 @@ def fold(
             _state(captured, lower(captured.program, one, "folded").constants, "folded")
     graph = full.lowered.graph if full else None
     flat = Folded(lowered.graph, state, captured, follow=weights == "shared", full=graph)
-    with unchanged(model):
+    with unchanged(captured.model):
         evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()
         if verify and full is not None:
             # Of inputs that nothing is known of the folded model itself takes the full form, so this shows that it does.

@@ -17,7 +17,7 @@ import torch
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
-from flatconv.errors import GuardError, VerificationError, first_line
+from flatconv.errors import GuardError, PrecisionError, VerificationError, first_line
 from flatconv.interpret import REAL, evaluate, run_graph, widen
 from flatconv.lower import Lowered, Weights
 from flatconv.module import Folded
@@ -192,7 +192,7 @@ def _judge_precision(captured: Capture, runs: Sequence[Comparison]) -> None:
     """The fold may not be much less accurate than the original: over all runs and outputs, since each alone is noisy."""
     for run in runs:
         if math.isfinite(run.original_error) and not math.isfinite(run.folded_error):
-            raise VerificationError(
+            raise PrecisionError(
                 f"the fold's result is not finite where the original's is, for inputs of shape {run.shapes}: weights or "
                 "results do not fit the type. Fold the model in float32. Nothing was written"
             )
@@ -206,7 +206,7 @@ def _judge_precision(captured: Capture, runs: Sequence[Comparison]) -> None:
     # The error of a few numbers is a few draws and no measure: the factor widens as they get fewer.
     factor = OWN_FACTOR * (1 + 4 / math.sqrt(max(sum(r.elements for r in runs), 1)))
     if not behind <= factor * before + 4 * floor:
-        raise VerificationError(
+        raise PrecisionError(
             f"the fold has an error of {behind:.3g} against float64 in its own type, the original {before:.3g}: more than "
             f"{factor:.2g} times as much, over inputs of shapes {[r.shapes for r in runs]}. Nothing was written"
         )

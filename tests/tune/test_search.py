@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import flatconv
+from flatconv.errors import PrecisionError
 from flatconv.tune import alone, cache
 from flatconv.tune import search as room
 from tests.expected import Net, filled, sample
@@ -252,6 +253,83 @@ def test_a_cache_that_cannot_be_written(world, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FLATCONV_CACHE", str(tmp_path / "file" / "below"))
     assert fold().report.tuned
+
+
+def test_a_form_that_does_not_run_is_left_out(world, monkeypatch):
+    world.cost = {("sum of slices", False): FAST}
+    honest = world.single
+
+    def single(choice):
+        if choice == ("sum of slices", False):
+
+            def call():
+                raise RuntimeError("no kernel for that")
+
+            return call
+        return honest(choice)
+
+    monkeypatch.setattr(alone, "_single", lambda a, node, choice, sizes, device: single(choice))
+    flat = fold()
+    assert forms_of(flat)[0] == "as it is"
+    assert "sum of slices" not in {t.form for t in flat.report.tuned.sites["0"]}
+
+
+def test_a_combination_that_does_not_run_is_left_out(world, monkeypatch):
+    world.cost = {("sum of slices", False): FAST}
+    honest = world.program
+
+    def program(analysis):
+        call = honest(analysis)
+        if any(s.form == "sum of slices" for s in analysis.sites.values()):
+
+            def fails():
+                raise RuntimeError("out of memory")
+
+            return fails
+        return call
+
+    monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
+    assert forms_of(fold())[0] == "as it is"
+
+
+def test_a_choice_that_is_not_accurate_enough_gives_way_to_the_fixed_one(world, monkeypatch):
+    module = importlib.import_module("flatconv.fold")
+    world.cost = {("sum of slices", False): FAST}
+    right, judged = module.verify_all, []
+
+    def verify_all(captured, analysis, *rest):
+        judged.append([s.form for s in analysis.sites.values()])
+        if "sum of slices" in judged[-1]:
+            raise PrecisionError("three times as much")
+        return right(captured, analysis, *rest)
+
+    monkeypatch.setattr(module, "verify_all", verify_all)
+    flat = fold()
+    assert len(judged) == 2
+    assert flat.report.tuned.chosen == "fixed"
+    assert "three times as much" in flat.report.tuned.reason
+    assert not any("sum of slices" in s.rule for s in flat.report.sites)
+
+
+def test_a_wrong_form_is_an_error_and_no_reason_to_try_another(world, monkeypatch):
+    module = importlib.import_module("flatconv.fold")
+    world.cost = {("sum of slices", False): FAST}
+
+    def verify_all(*given):
+        raise flatconv.VerificationError("differs in float64")
+
+    monkeypatch.setattr(module, "verify_all", verify_all)
+    with pytest.raises(flatconv.VerificationError, match="differs in float64"):
+        fold()
+
+
+def test_random_numbers_are_left_as_they_were(world):
+    model = net()
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    fold(model)
+    assert torch.equal(torch.rand(3), expected)
 
 
 # --- what is asked for

@@ -19,7 +19,7 @@ from flatconv.measure import alternate
 from flatconv.program import Node, concrete
 from flatconv.tune.cache import Choice
 from flatconv.tune.combine import module
-from flatconv.tune.device import peak, synchronised
+from flatconv.tune.device import peak, synchronised, works
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ def time_alone(
     analysis: Analysis, node: Node, sizes: Mapping[sympy.Symbol, int], device: torch.device, budget: float
 ) -> list[Alone]:
     """Time all forms of one convolution alternately, on random numbers of the sizes at hand."""
-    choices = options(analysis, node)
-    calls = [synchronised(_single(analysis, node, c, sizes, device), device) for c in choices]
+    choices, calls = [], []
+    for choice in options(analysis, node):
+        call = synchronised(_single(analysis, node, choice, sizes, device), device)
+        if works(call):
+            choices.append(choice)
+            calls.append(call)
     taken = alternate(calls, budget, least=2, most=10, turn=0.001)
     return [Alone(c, statistics.median(t), peak(f, device)) for c, t, f in zip(choices, taken, calls, strict=True)]
 

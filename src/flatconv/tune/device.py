@@ -34,6 +34,16 @@ def peak(call: Callable[[], object], device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) - before
 
 
+def works(call: Callable[[], object]) -> bool:
+    """Whether a call runs at all: a device may lack a kernel for a form or a memory format, or the memory for it."""
+    try:
+        with torch.inference_mode():
+            call()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
 def synchronised(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
     """The call, at the end of which its work is done."""
     if device.type != "cuda":

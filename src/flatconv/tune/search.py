@@ -31,7 +31,7 @@ from flatconv.signature import method_of
 from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
 from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, tensor
-from flatconv.tune.device import device_name, peak, synchronised
+from flatconv.tune.device import device_name, peak, synchronised, works
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
 
 CLEAR = 0.98
@@ -41,7 +41,8 @@ ROOM = 1.05
 GRAIN = 2**20
 TRIED = 2
 """Other forms that are tried for a group of convolutions within the whole model."""
-ORIGINAL, CAPTURED = "original", "as captured"
+ORIGINAL, CAPTURED, FIXED = "original", "as captured", "fixed"
+PREFERRED = (FIXED, "fastest alone", "rules alone")
 
 Choices = dict[Node, Choice]
 Call = Callable[[], object]
@@ -86,6 +87,7 @@ class _Search:
         self.calls: dict[str, Call] = {}
         self.taken: dict[str, list[float]] = {}
         self.peaks: dict[str, int | None] = {}
+        self.cost = 0.0
         self.began = time.perf_counter()
 
     def run(self) -> tuple[Analysis, Tuned]:
@@ -137,7 +139,10 @@ class _Search:
         compiled = torch.compile(called) if self.settings.engine == "compile" else called
         self.calls[ORIGINAL] = synchronised(lambda: compiled(*args, **kwargs), self.device)
         with torch.inference_mode():
+            self.calls[ORIGINAL]()  # compiles, where that is asked for
+            begun = time.perf_counter()
             self.calls[ORIGINAL]()
+        self.cost = time.perf_counter() - begun
         self.peaks[ORIGINAL] = peak(self.calls[ORIGINAL] if self.settings.engine == "compile" else eager, self.device)
         self.calls[CAPTURED] = self._program(as_captured(self.analysis))
 
@@ -171,7 +176,7 @@ class _Search:
     def _combinations(self, fixed: Choices, alone: Mapping[Node, Sequence[Alone]]) -> dict[str, Choices]:
         plain = dict.fromkeys(fixed, (native.NAME, False))
         best = {n: alone[n][0].choice if alone.get(n) else c for n, c in fixed.items()}
-        named = {"fixed": fixed, "rules alone": plain, "fastest alone": best}
+        named = {FIXED: fixed, "rules alone": plain, "fastest alone": best}
         named |= {
             f"{name}, {forms.LAST}": {n: self._last(n, c) for n, c in each.items()} for name, each in named.items()
         }
@@ -186,11 +191,17 @@ class _Search:
 
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
-        for name, choices in combinations.items():
-            self.calls[name] = self._program(chosen(self.analysis, choices))
+        # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first.
+        ranked = sorted(combinations, key=lambda n: list(PREFERRED).index(n.split(",")[0]) + 3 * (forms.LAST in n))
+        most = max(1, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
+        for name in ranked[:most]:
+            call = self._program(chosen(self.analysis, combinations[name]))
+            if name == FIXED or works(call):
+                self.calls[name] = call
+        tried = [n for n in combinations if n in self.calls]
         self.taken |= self._time(list(self.calls), "timing the whole model")
-        first, *others = combinations
-        for name in combinations:
+        first, *others = tried
+        for name in tried:
             self._measure(name)
         for name in others:
             better = self._fits(self.peaks[name]) and _beats(self.taken[name], self.taken[first])
@@ -211,6 +222,8 @@ class _Search:
                 name = f"{picked.name}; {self.names[group[0]]}: {label(choice)}"
                 changed = picked.choices | dict.fromkeys(group, choice)
                 self.calls[name] = self._program(chosen(self.analysis, changed))
+                if not works(self.calls[name]):
+                    continue
                 pair = self._time([picked.name, name], f"{self.names[group[0]]} in the form '{label(choice)}'", 0.2)
                 self._measure(name)
                 if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
@@ -244,7 +257,9 @@ class _Search:
 
     def _time(self, names: Sequence[str], words: str, part: float = 0.5) -> dict[str, list[float]]:
         self.settings.progress(words)
-        taken = alternate([self.calls[n] for n in names], max(part * self._left(), 0.5), least=5, most=20, turn=0.001)
+        left = max(part * self._left(), 0.5)
+        least = max(1, min(5, int(left / max(self.cost * len(names), 1e-9))))
+        taken = alternate([self.calls[n] for n in names], left, least=least, most=20, turn=0.001)
         return dict(zip(names, taken, strict=True))
 
     def _measure(self, name: str) -> None:
