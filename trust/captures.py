@@ -62,7 +62,7 @@ def keep(trap: Trap) -> Kept:
         kept.written[id(exported)] = right_decompose(exported, *args)
         return kept.written[id(exported)]
 
-    options = {"dynamic": False, "verify": False} | dict(trap.options)
+    options = {"dynamic": False, "verify": False} | trap.fold_options()
     with _instead(export, decompose):
         try:
             flatconv.fold(kept.model, kept.args, **options)

@@ -87,7 +87,7 @@ def look(trap: Trap, built: tuple[nn.Module, Args] | None = None) -> Found:
 
 def _refusal(trap: Trap, model: nn.Module, args: Args, found: Found) -> None:
     try:
-        flatconv.fold(model, args, **({"dynamic": False} | dict(trap.options)))
+        flatconv.fold(model, args, **({"dynamic": False} | trap.fold_options()))
     except FlatconvError as e:
         if type(e).__name__ != trap.error or trap.says not in str(e):
             found.note(TRAPS, f"refused with other words: {type(e).__name__}: {e}")
@@ -121,7 +121,7 @@ def _fold(trap: Trap, model: nn.Module, args: Args, found: Found) -> tuple[Any, 
             found.note(CRASH, f"whole model: {type(e).__name__}: {e}")
         return verifying.Evidence()
 
-    options = {"dynamic": False, "verify": trap.verify} | dict(trap.options)
+    options = {"dynamic": False, "verify": trap.verify} | trap.fold_options()
     try:
         with (
             mock.patch.object(verifying, "site_evidence", site_evidence),

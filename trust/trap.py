@@ -74,6 +74,16 @@ Make = Callable[[], tuple[nn.Module, Args]]
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What ``flatconv.repeated`` is called with, once it is known which flatconv."""
+
+    dim: int
+    within: tuple[int, ...] | None = None
+    axis: int | None = None
+    otherwise: str = "refuse"
+
+
+@dataclass(frozen=True)
 class Trap:
     """One model of the corpus.
 
@@ -116,6 +126,18 @@ class Trap:
     runs: bool = True
     unused: tuple[str, ...] = ()
     form: str = ""
+
+    def fold_options(self) -> dict[str, Any]:
+        """The options as flatconv takes them."""
+        import flatconv  # the one that is there when this is called: it may be a mutant
+
+        def made(value: Any) -> Any:
+            return flatconv.repeated(**vars(value)) if isinstance(value, Declared) else value
+
+        found = dict(self.options)
+        if "assume" in found:
+            found["assume"] = {name: made(value) for name, value in found["assume"].items()}
+        return found
 
     def seed(self) -> None:
         """The same random numbers on every run."""

@@ -41,7 +41,7 @@ def test_every_layer_is_content(trap):
 def test_the_operators_are_those_written_by_hand(trap):
     model, args = trap.build()
     with everywhere(trap.form) if trap.form else nullcontext():
-        flat = flatconv.fold(model, args, **{"dynamic": False, "verify": False, **trap.options})
+        flat = flatconv.fold(model, args, **{"dynamic": False, "verify": False, **trap.fold_options()})
     # Views and copies are none of its business, those of forms that move slices about neither.
     moves = ("squeeze", "unsqueeze", "alias", "clone", "flatten", "unflatten", "transpose", "slice", "contiguous")
     assert tuple(o for o in operators(flat) if o not in moves) == tuple(o for o in trap.operators if o not in moves)
@@ -50,7 +50,7 @@ def test_the_operators_are_those_written_by_hand(trap):
 @pytest.mark.parametrize("trap", [t for t in FOLDING if t.unused], ids=lambda t: t.name)
 def test_what_is_never_called_is_reported(trap):
     model, args = trap.build()
-    flat = flatconv.fold(model, args, **{"dynamic": False, "verify": False, **trap.options})
+    flat = flatconv.fold(model, args, **{"dynamic": False, "verify": False, **trap.fold_options()})
     assert set(flat.report.unused_parameters) == set(trap.unused)
 
 

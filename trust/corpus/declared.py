@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-import flatconv
-from trust.trap import Args, Flow, Make, Trap, c3, flow, x
+from trust.trap import Args, Declared, Flow, Make, Trap, c3, flow, x
 
 SIZES = (3, 2, 4, 3)
-PATCHES = flatconv.repeated(1, within=SIZES, axis=1)
+PATCHES = Declared(1, within=SIZES, axis=1)
 KERNEL = c3(3, 5, SIZES[1:], stride=SIZES[1:], bias=False)
 
 
@@ -52,7 +51,7 @@ ALL = (
         "patches-declared-equal-or-not",
         "field:patches",
         _patches(),
-        options={"assume": {"args": flatconv.repeated(1, within=SIZES, axis=1, otherwise="full")}},
+        options={"assume": {"args": Declared(1, within=SIZES, axis=1, otherwise="full")}},
         others=_moving,
         exact=True,
     ),
@@ -125,7 +124,7 @@ ALL = (
             )()[0],
             (_clip(),),
         ),
-        options={"assume": {"args": flatconv.repeated(2, otherwise="full")}},
+        options={"assume": {"args": Declared(2, otherwise="full")}},
         others=lambda: [(x(2, 4, 4, 5, 7),), (torch.cat([_clip()[:1], x(1, 4, 4, 5, 7)]),)],
         exact=True,
     ),
@@ -136,7 +135,7 @@ ALL = (
             flow(lambda s, t: s.b(s.a(t).relu()) + t, a=c3(4, 4, 3, padding=1), b=c3(4, 4, 3, padding=1))()[0],
             (_clip(6),),
         ),
-        options={"assume": {"args": flatconv.repeated(2)}},
+        options={"assume": {"args": Declared(2)}},
         guarded=lambda: [(x(2, 4, 6, 5, 7),)],
         exact=True,
     ),
