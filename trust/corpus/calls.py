@@ -101,6 +101,15 @@ SHARED = {"weights": "shared"}
 
 ALL = (
     Trap(
+        "tensors-around-a-number",
+        "output",
+        lambda: (
+            Flow(lambda m, t, k, u: m.a(t) * k - m.b(u), a=c3(2, 3, 3, padding=1), b=c3(2, 3, 3, padding=1)),
+            (x(2, 2, 1, 5, 7), 2.0, x(2, 2, 1, 5, 7)),
+        ),
+        exact=True,
+    ),
+    Trap(
         "branch-on-height-and-width",
         "control-flow",
         lambda: (_Upright(), (x(2, 2, 1, 6, 7),)),
