@@ -23,10 +23,10 @@ import flatconv
 import harness
 from flatconv import measure
 from flatconv.bench import machine
-from zoo_networks import _qwen2_5_vl, _qwen2_vl, _qwen3_vl
+from zoo_networks import qwen2_5_vl, qwen2_vl, qwen3_vl
 
 PATCHES = 256
-MODELS = {"Qwen2-VL": (_qwen2_vl, 14), "Qwen2.5-VL": (_qwen2_5_vl, 14), "Qwen3-VL": (_qwen3_vl, 16)}
+MODELS = {"Qwen2-VL": (qwen2_vl, 14), "Qwen2.5-VL": (qwen2_5_vl, 14), "Qwen3-VL": (qwen3_vl, 16)}
 CHECKS = ("always", "first")
 
 

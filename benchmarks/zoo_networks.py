@@ -92,7 +92,7 @@ def _entries() -> Iterator[Entry]:
                     f"{name}.{method}, {frames} frame{'s' if frames > 1 else ''}",
                     lambda quick, a=(name, method, latent): _autoencoder(*a, quick),
                 )
-    for name, build in (("Qwen2-VL", _qwen2_vl), ("Qwen2.5-VL", _qwen2_5_vl), ("Qwen3-VL", _qwen3_vl)):
+    for name, build in (("Qwen2-VL", qwen2_vl), ("Qwen2.5-VL", qwen2_5_vl), ("Qwen3-VL", qwen3_vl)):
         for dtype in (torch.float32, torch.bfloat16):
             yield Entry(
                 f"{name} patch embedding, 256 patches, {str(dtype).removeprefix('torch.')}",
@@ -148,21 +148,21 @@ def _patches(model: nn.Module, dtype: torch.dtype, quick: bool) -> Case:
     return _case(model.to(dtype), _noise(16 if quick else 256, kernel.numel()).to(dtype))
 
 
-def _qwen2_vl() -> nn.Module:
+def qwen2_vl() -> nn.Module:
     from transformers.models.qwen2_vl.modeling_qwen2_vl import PatchEmbed
 
     torch.manual_seed(SEED)
     return PatchEmbed(patch_size=14, temporal_patch_size=2, in_channels=3, embed_dim=1280)
 
 
-def _qwen2_5_vl() -> nn.Module:
+def qwen2_5_vl() -> nn.Module:
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed
 
     torch.manual_seed(SEED)
     return Qwen2_5_VisionPatchEmbed(patch_size=14, temporal_patch_size=2, in_channels=3, embed_dim=1280)
 
 
-def _qwen3_vl() -> nn.Module:
+def qwen3_vl() -> nn.Module:
     from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
     from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionPatchEmbed
 

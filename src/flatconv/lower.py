@@ -301,9 +301,8 @@ class _Lowering:
         recipe = (tuple((a.taps, a.dropped) for a in here.axes), here.form, here.channels_last)
 
         def make(*ws: torch.Tensor) -> torch.Tensor:
-            w = torch.cat([reduce_weight(w, here, w.dtype, run) for w in ws]) if len(ws) > 1 else None
-            w = reduce_weight(ws[0], here, ws[0].dtype, run) if w is None else w
-            w = how.weight(w, here, run).contiguous()
+            each = [reduce_weight(w, here, w.dtype, run) for w in ws]
+            w: torch.Tensor = how.weight(each[0] if len(each) == 1 else torch.cat(each), here, run).contiguous()
             return _channels_last(w, how.stacked) if here.channels_last else w
 
         return self._constant(name, tuple(sources), make, recipe)

@@ -11,6 +11,7 @@ import gc
 import json
 import math
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -46,15 +47,16 @@ class Timing:
 def timing(original: Callable[[], object], folded: Callable[[], object], budget: float = 20.0) -> Timing:
     """Call both alternately for about ``budget`` seconds, at least five times each after a warm-up."""
     taken = alternate((original, folded), budget)
-    ratios = sorted(a / b for a, b in zip(*taken, strict=True))
-    quarter = len(ratios) // 4
-    return Timing(
-        statistics.median(taken[0]),
-        statistics.median(taken[1]),
-        statistics.median(ratios),
-        (ratios[quarter], ratios[-1 - quarter]),
-        len(ratios),
-    )
+    ratios = [a / b for a, b in zip(*taken, strict=True)]
+    median = statistics.median
+    return Timing(median(taken[0]), median(taken[1]), median(ratios), middle_half(ratios), len(ratios))
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of what is left without the lowest and the highest quarter."""
+    ordered = sorted(values)
+    quarter = len(ordered) // 4
+    return ordered[quarter], ordered[-1 - quarter]
 
 
 def alternate(
@@ -109,6 +111,16 @@ def _repeats(call: Callable[[], object], warmup: int, turn: float, settle: Calla
         settle()
         fastest = min(fastest, time.perf_counter() - begun)
     return max(1, math.ceil(turn / max(fastest, 1e-9)))
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown")
 
 
 def clocks() -> tuple[float, float, float, int] | None:

@@ -112,11 +112,7 @@ class Folded(nn.Module):
         """
         tensors = self._inputs.flatten(args, kwargs)
         self._check_mode()
-        if self._moved or torch.compiler.is_compiling() or not self._seen(tensors):
-            self.guards.check(tensors)
-            if self._moved:
-                self._settle()
-            self._check_places(tensors)
+        self._check_inputs(tensors)
         run = self._run
         for i, assumed in enumerate(self.assumed):
             if assumed.otherwise == "full":
@@ -135,19 +131,20 @@ class Folded(nn.Module):
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
 
-    def _seen(self, tensors: Sequence[torch.Tensor]) -> bool:
-        """Whether inputs like these have passed all checks; if not, and they do, the next ones will have been seen."""
-        if any(type(t) not in PLAIN for t in tensors):
-            return False
-        like = tuple((t.shape, t.dtype, t.device, t.layout) for t in tensors)
-        if like in self._passed:
-            return True
+    def _check_inputs(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The guards and the places; inputs like those that have passed need not be looked at again."""
+        remembered = not torch.compiler.is_compiling() and all(type(t) in PLAIN for t in tensors)
+        like = tuple((t.shape, t.dtype, t.device, t.layout) for t in tensors) if remembered else None
+        if like is not None and not self._moved and like in self._passed:
+            return
         self.guards.check(tensors)
+        if self._moved:
+            self._settle()
         self._check_places(tensors)
-        if len(self._passed) >= KINDS:
-            self._passed.clear()
-        self._passed.add(like)
-        return True
+        if like is not None:
+            if len(self._passed) >= KINDS:
+                self._passed.clear()
+            self._passed.add(like)
 
     def forget_calls(self) -> None:
         """The next call is the first again, for what is checked on the first."""

@@ -8,11 +8,11 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 import torch
 
 from flatconv import __version__
+from flatconv.measure import processor
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino", "diffusers", "transformers", "monai")
 
@@ -43,16 +43,6 @@ def environment(device: str = "cpu") -> dict[str, str]:
             "TF32": str(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
         }
     return found
-
-
-def processor() -> str:
-    """Its name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
 
 
 @contextlib.contextmanager

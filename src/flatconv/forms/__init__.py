@@ -86,12 +86,6 @@ def has_format(here: Site, name: str) -> bool:
     return here.batched and FORMS[name].left(here) in FORMATS
 
 
-def refusals(here: Site) -> list[tuple[str, str]]:
-    """Why the other forms do not apply."""
-    found = [(name, each.why_not(here)) for name, each in FORMS.items()]
-    return [(name, why) for name, why in found if why is not None]
-
-
 def take(here: Site, name: str, last: bool = False) -> Site:
     """A site to be computed in a form."""
     why = FORMS[name].why_not(here)

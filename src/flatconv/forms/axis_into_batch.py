@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from flatconv.forms.planes import back, planes
+from flatconv.forms.planes import back, cannot_part, planes
 from flatconv.ops.base import Axes, Lowering
 from flatconv.ops.conv import Site, convolve, length, select_source, window
 
@@ -24,12 +24,9 @@ aten = torch.ops.aten
 
 def why_not(here: Site) -> str | None:
     """Why the first axis cannot join the batch."""
-    kept = here.kept
-    if len(kept) < 2:
-        return "no axis is left beside it"
-    if here.transposed or not here.batched:
-        return "the convolution is transposed or has no batch axis"
-    axis = kept[0]
+    if why := cannot_part(here):
+        return why
+    axis = here.kept[0]
     if len(axis.taps) != 1:
         return f"{len(axis.taps)} taps are left along axis {axis.axis}"
     if axis.first:

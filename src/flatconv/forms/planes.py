@@ -11,6 +11,15 @@ from flatconv.ops.conv import Site
 aten = torch.ops.aten
 
 
+def cannot_part(here: Site) -> str | None:
+    """Why the first axis cannot be taken apart from the others."""
+    if len(here.kept) < 2:
+        return "no axis is left beside it"
+    if here.transposed or not here.batched:
+        return "the convolution is transposed or has no batch axis"
+    return None
+
+
 def planes(low: Lowering, given: fx.Node) -> fx.Node:
     """(N, D, C, …) to (N·D, C, …)."""
     return low.call(aten.flatten.using_ints, given, 0, 1)

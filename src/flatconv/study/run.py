@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 import flatconv
-from flatconv.bench.machine import processor
 from flatconv.errors import InputError, MissingExtraError
 from flatconv.findings import Entry, Experiment, Progress, Study
+from flatconv.measure import processor
 from flatconv.study.claims import CLAIMS
 from flatconv.study.saved import plain_values
 

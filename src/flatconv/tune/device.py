@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-from flatconv.measure import peak_memory
+from flatconv.measure import peak_memory, processor
 
 
 def device_name(device: torch.device) -> str:
     """What computes: the GPU's name, or the processor's."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def peak(call: Callable[[], object], device: torch.device) -> int | None:

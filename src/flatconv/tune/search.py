@@ -23,7 +23,7 @@ from flatconv.audit import site_names
 from flatconv.capture import Capture
 from flatconv.forms import native, together
 from flatconv.lower import lower
-from flatconv.measure import alternate
+from flatconv.measure import alternate, middle_half
 from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.program import Node
@@ -135,15 +135,15 @@ class _Search:
         args, kwargs = self.captured.inputs.arguments(self.captured.example)
         called: Callable[..., object] = method_of(self.captured.model, self.captured.method)
         self.settings.progress("timing the original")
-        eager = synchronised(lambda: called(*args, **kwargs), self.device)
-        compiled = torch.compile(called) if self.settings.engine == "compile" else called
-        self.calls[ORIGINAL] = synchronised(lambda: compiled(*args, **kwargs), self.device)
+        if self.settings.engine == "compile":
+            called = torch.compile(called)
+        self.calls[ORIGINAL] = synchronised(lambda: called(*args, **kwargs), self.device)
         with torch.inference_mode():
             self.calls[ORIGINAL]()  # compiles, where that is asked for
             begun = time.perf_counter()
             self.calls[ORIGINAL]()
         self.cost = time.perf_counter() - begun
-        self.peaks[ORIGINAL] = peak(self.calls[ORIGINAL] if self.settings.engine == "compile" else eager, self.device)
+        self._measure(ORIGINAL)
         self.calls[CAPTURED] = self._program(as_captured(self.analysis))
 
     def _fits(self, needed: int | None) -> bool:
@@ -192,7 +192,7 @@ class _Search:
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
         # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first.
-        ranked = sorted(combinations, key=lambda n: list(PREFERRED).index(n.split(",")[0]) + 3 * (forms.LAST in n))
+        ranked = sorted(combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + 3 * (forms.LAST in n))
         most = max(1, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
         for name in ranked[:most]:
             call = self._program(chosen(self.analysis, combinations[name]))
@@ -213,40 +213,38 @@ class _Search:
         """Other forms for one group at a time, as long as there is time."""
         # The slowest convolutions first: there is most to gain.
         ordered = sorted(self.groups, key=lambda g: -len(g) * max((t.seconds for t in alone.get(g[0], ())), default=0))
-        cost = statistics.median(self.taken[picked.name])
         for group in ordered:
             others = [t.choice for t in alone.get(group[0], ()) if t.choice != picked.choices[group[0]]]
             for choice in others[:TRIED]:
-                if self._left() < 12 * cost + 1:
-                    return picked
                 name = f"{picked.name}; {self.names[group[0]]}: {label(choice)}"
-                changed = picked.choices | dict.fromkeys(group, choice)
-                self.calls[name] = self._program(chosen(self.analysis, changed))
-                if not works(self.calls[name]):
-                    continue
-                pair = self._time([picked.name, name], f"{self.names[group[0]]} in the form '{label(choice)}'", 0.2)
-                self._measure(name)
-                if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
-                    picked, cost = _Picked(name, changed), statistics.median(pair[name])
-                else:
-                    del self.calls[name]
+                other = replace(picked, name=name, choices=picked.choices | dict.fromkeys(group, choice))
+                picked = self._better(picked, other, f"{self.names[group[0]]} in the form '{label(choice)}'", 0.2)
         return picked
 
     def _joined(self, picked: _Picked) -> _Picked:
         """Convolutions of one input as one, where that is faster."""
         for bundle in together.bundles(self.analysis.sites):
-            cost = statistics.median(self.taken.get(picked.name) or self.taken[ORIGINAL])
-            if len({picked.choices[n] for n in bundle}) > 1 or self._left() < 12 * cost + 1:
+            if len({picked.choices[n] for n in bundle}) > 1:
                 continue
             name = f"{picked.name}; {self.names[bundle[0]]} and {len(bundle) - 1} more {together.NAME}"
-            changed = replace(picked, name=name, joint=(*picked.joint, bundle))
-            self.calls[name] = self._program(chosen(self.analysis, changed.choices, changed.joint))
-            pair = self._time([picked.name, name], f"{len(bundle)} convolutions of one input as one", 0.3)
-            self._measure(name)
-            if self._fits(self.peaks[name]) and _beats(pair[name], pair[picked.name]):
-                picked = changed
-            else:
-                del self.calls[name]
+            other = replace(picked, name=name, joint=(*picked.joint, bundle))
+            picked = self._better(picked, other, f"{len(bundle)} convolutions of one input as one", 0.3)
+        return picked
+
+    def _better(self, picked: _Picked, other: _Picked, words: str, part: float) -> _Picked:
+        """The other combination if there is time for it, it runs, it fits and it is clearly faster."""
+        cost = statistics.median(self.taken.get(picked.name) or self.taken[ORIGINAL])
+        if self._left() < 12 * cost + 1:
+            return picked
+        call = self._program(chosen(self.analysis, other.choices, other.joint))
+        if not works(call):
+            return picked
+        self.calls[other.name] = call
+        pair = self._time([picked.name, other.name], words, part)
+        self._measure(other.name)
+        if self._fits(self.peaks[other.name]) and _beats(pair[other.name], pair[picked.name]):
+            return other
+        del self.calls[other.name]
         return picked
 
     def _again(self, picked: _Picked) -> _Picked:
@@ -280,17 +278,16 @@ class _Search:
 
     def _told(self, picked: _Picked, alone: Mapping[Node, Sequence[Alone]], stays: bool) -> dict[str, Any]:
         original = self.taken[ORIGINAL]
-        ratios = {n: sorted(a / b for a, b in zip(t, original, strict=False)) for n, t in self.taken.items()}
+        ratios = {n: [a / b for a, b in zip(t, original, strict=False)] for n, t in self.taken.items()}
         trials = []
         for name, seconds in self.taken.items():
             if name != ORIGINAL:
-                quarter = len(ratios[name]) // 4
                 trials.append(
                     {
                         "name": name,
                         "seconds": statistics.median(seconds),
                         "ratio": statistics.median(ratios[name]),
-                        "spread": [ratios[name][quarter], ratios[name][-1 - quarter]],
+                        "spread": middle_half(ratios[name]),
                         "peak": self.peaks.get(name),
                     }
                 )
