@@ -20,7 +20,7 @@ LAYERS = [
     {"exporting", "stack"},
     {"tracing"},
     {"analyse", "capture", "interpret", "aliases"},
-    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate"},
+    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse"},
     {"audit", "module", "oracle"},
     {"soundness", "reinit", "depths"},
     {"tune"},

@@ -32,7 +32,7 @@ VIEWS = (
 
 def borrowed(made: fx.Node) -> bool:
     """Whether a new value lies in memory of an input or a weight, or has elements that share memory."""
-    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem"):
+    while made.op == "call_function" and base(made.target) in (*VIEWS, "getitem"):
         if made.target == aten.expand.default:
             return True
         made = made.all_input_nodes[0]
@@ -41,7 +41,7 @@ def borrowed(made: fx.Node) -> bool:
 
 def owner(made: fx.Node) -> fx.Node:
     """The new value in whose memory another one lies."""
-    while made.op == "call_function" and _base(made.target) in (*VIEWS, "getitem") and made.all_input_nodes:
+    while made.op == "call_function" and base(made.target) in (*VIEWS, "getitem") and made.all_input_nodes:
         made = made.all_input_nodes[0]
     return made
 
@@ -55,7 +55,7 @@ def origin(node: Node) -> Node:
     return node
 
 
-def _base(target: Any) -> str:
+def base(target: Any) -> str:
     """The operator's name without its overload."""
     packet = getattr(target, "_overloadpacket", target)
     return str(getattr(packet, "__name__", packet))

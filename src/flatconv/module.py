@@ -14,12 +14,14 @@ import torch
 from torch import fx, nn
 
 from flatconv.errors import GuardError, InputError
+from flatconv.reuse import in_place
 
 if TYPE_CHECKING:
     from flatconv.capture import Capture
     from flatconv.report.fold import FoldReport
 
 
+Run = Callable[..., tuple[torch.Tensor, ...]]
 PLAIN = (torch.Tensor, nn.Parameter)
 KINDS = 256
 """Kinds of inputs that are remembered."""
@@ -29,8 +31,8 @@ LITERALS = "_flatconv_literals"
 OWN = frozenset(
     (
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
-        "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_passed",
-        "_literals", "_full", "_run_full",
+        "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
+        "_passed", "_literals", "_full", "_run_full", "_functional_full",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -62,9 +64,11 @@ class Folded(nn.Module):
     """
 
     report: FoldReport
-    _run: Callable[..., tuple[torch.Tensor, ...]]
+    _functional: Run
+    _run: Run
     _full: fx.Graph | None
-    _run_full: Callable[..., tuple[torch.Tensor, ...]] | None
+    _functional_full: Run | None
+    _run_full: Run | None
 
     def __init__(
         self,
@@ -113,11 +117,14 @@ class Folded(nn.Module):
         tensors = self._inputs.flatten(args, kwargs)
         self._check_mode()
         self._check_inputs(tensors)
-        run = self._run
+        # Gradients need what the steps read, so nothing is written over while they may be asked for.
+        learns = torch.is_grad_enabled()
+        run = self._functional if learns else self._run
+        full = self._functional_full if learns else self._run_full
         for i, assumed in enumerate(self.assumed):
             if assumed.otherwise == "full":
-                if self._run_full is not None and assumed.difference(tensors[assumed.position]) is not None:
-                    run = self._run_full
+                if full is not None and assumed.difference(tensors[assumed.position]) is not None:
+                    run = full
             elif assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
                 assumed.require(tensors)
                 self._asked.add(i)
@@ -158,7 +165,7 @@ class Folded(nn.Module):
                     assumed.same(tensors[assumed.position]),
                     f"'{assumed.name}' has other values in some slice along {assumed.where} than in slice 0",
                 )
-        return self._run(self, *tensors)
+        return self._functional(self, *tensors)
 
     def _state(self) -> itertools.chain[tuple[str, torch.Tensor]]:
         return itertools.chain(self.named_parameters(), self.named_buffers())
@@ -241,12 +248,22 @@ class Folded(nn.Module):
         save_weights(self, path, force=force)
 
     def _compile(self) -> None:
-        self._source, self._run = self._compiled(self.graph, f"<flatconv {id(self):x}>")
-        self._run_full = None
+        self._source, self._functional, self._run = self._ways(self.graph, f"<flatconv {id(self):x}>")
+        self._functional_full = self._run_full = None
         if self._full is not None:
-            _, self._run_full = self._compiled(self._full, f"<flatconv {id(self):x} full>")
+            _, self._functional_full, self._run_full = self._ways(self._full, f"<flatconv {id(self):x} full>")
 
-    def _compiled(self, graph: fx.Graph, name: str) -> tuple[str, Callable[..., tuple[torch.Tensor, ...]]]:
+    def _ways(self, graph: fx.Graph, name: str) -> tuple[str, Run, Run]:
+        """The Python of a graph, the function that it is, and the one that writes in place."""
+        source, functional = self._compiled(graph, name)
+        written = in_place(graph)
+        return (
+            source,
+            functional,
+            functional if written is graph else self._compiled(written, f"{name[:-1]} in place>")[1],
+        )
+
+    def _compiled(self, graph: fx.Graph, name: str) -> tuple[str, Run]:
         """The Python of a graph, and the function that it is."""
         nodes = [n for n in graph.nodes if n.op == "get_attr"]
         names = [str(n.target) for n in nodes]

@@ -142,9 +142,15 @@ def compare(
             f"the model fails for inputs {_shapes(tensors)}, which it took before: {type(e).__name__}: {first_line(e)}. "
             "Does it keep state between calls? Nothing was written"
         ) from e
-    args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
+    copies, shapes = [t.clone() for t in tensors], _shapes(tensors)
+    args, kwargs = captured.inputs.arguments(copies)
     own = type(captured.outputs)().record(flat(*args, **kwargs))
-    shapes = _shapes(tensors)
+    for name, copied, tensor in zip(captured.inputs.names, copies, tensors, strict=True):
+        if not torch.equal(copied.nan_to_num(), tensor.nan_to_num()):
+            raise VerificationError(
+                f"the fold writes into its input '{name}', for inputs of shape {shapes}. Nothing was written. This is a bug in "
+                "flatconv: please report it with the model"
+            )
     check_results(captured, flat, original, own)
     for i, (a, b) in enumerate(zip(original, own, strict=True)):
         if a.shape != b.shape or a.dtype != b.dtype:
@@ -182,9 +188,12 @@ def _judge(
         apart, noise = spread(widen(c), widen(o)), spread(widen(c), r)
         floor = 4 * torch.finfo(o.dtype).eps if o.dtype.is_floating_point else 0.0
         if not apart <= max(OWN_FACTOR * noise, floor):
+            wrong = spread(widen(o), r)
             raise VerificationError(
                 f"output {i} of the captured graph is {apart:.3g} away from the model itself, rounding explains {noise:.2g}: "
-                "the capture is not the model (does it draw random numbers, or keep state between calls?). Nothing was written"
+                "the capture is not the model (does it draw random numbers, or keep state between calls?), or "
+                f"{str(o.dtype).removeprefix('torch.')} is not computed rightly here: the model's own result is {wrong:.2g} of "
+                "its size away from float64. Nothing was written"
             )
 
 

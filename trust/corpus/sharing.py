@@ -54,6 +54,16 @@ def _view_written_later(s: Flow, t: torch.Tensor) -> torch.Tensor:
     return made + view.unsqueeze(2)
 
 
+def _beside(s: Flow, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    y = s.conv(t)
+    return torch.relu(y), y + 1
+
+
+def _view_beside(s: Flow, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    y = s.conv(t)
+    return torch.sigmoid(y.flatten(3, 4)), y * 2
+
+
 def _residual(s: Flow, t: torch.Tensor) -> torch.Tensor:
     made = s.a(t)
     return s.b(made.relu()) + made
@@ -155,6 +165,21 @@ ALL = (
         flow(_residual, (2, 2, 1, 5, 7), a=c3(2, 3, 3, padding=1), b=c3(3, 3, 3, padding=1)),
         exact=True,
         operators=("conv2d", "relu", "conv2d", "add"),
+    ),
+    Trap(
+        "relu-beside-what-it-reads",
+        "in-place",
+        flow(_beside, (2, 2, 1, 5, 7), conv=c3(2, 3, 3, padding=1)),
+    ),
+    Trap(
+        "sigmoid-of-a-view-beside-it",
+        "in-place",
+        flow(_view_beside, (2, 2, 1, 5, 7), conv=c3(2, 3, 3, padding=1)),
+    ),
+    Trap(
+        "tanh-of-an-input",
+        "in-place",
+        flow(lambda s, t: s.conv(t.tanh()), (2, 2, 1, 5, 7), conv=c3(2, 3, 3, padding=1)),
     ),
     Trap(
         "three-readers",

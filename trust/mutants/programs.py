@@ -14,8 +14,23 @@ capture, tracing, accept, guards, signature, interpret = (
     of("interpret.py"),
 )
 verify, oracle, assume = of("verify.py"), of("oracle.py"), of("assume.py")
+reuse = of("reuse.py")
 
 MUTANTS = (
+    reuse(
+        "writes-over-what-is-read-again",
+        "in-place",
+        'return made.op == "call_function" and _read_once(made) and base(made.target) in FRESH',
+        'return made.op == "call_function" and base(made.target) in FRESH',
+        "a step that writes over a value with other readers",
+    ),
+    reuse(
+        "writes-over-inputs",
+        "in-place",
+        'return made.op == "call_function" and _read_once(made) and base(made.target) in FRESH',
+        'return made.op == "placeholder" or (_read_once(made) and base(made.target) in FRESH)',
+        "a step that writes over an input of the model",
+    ),
     lower(
         "zeros-come-back-as-copies",
         "border",
@@ -110,8 +125,8 @@ MUTANTS = (
     module(
         "full-form-never-taken",
         "field:patches",
-        "run = self._run_full",
-        "run = self._run",
+        "run = full",
+        "run = run",
         "a call of which the declaration is not true computed as if it were",
     ),
     assume(
