@@ -3,9 +3,9 @@
     python benchmarks/zoo.py --json benchmarks/results/zoo.json
     python benchmarks/zoo.py --json out/zoo.json --only MONAI --engines eager,compile --quick
 
-Each network in each engine has a process of its own, in which both sides alternate. The numbers are written after each, and
---resume goes on where an earlier run was stopped. A network that is refused, or whose package is missing, is a row with the
-reason. In full it takes some two hours on two cores.
+Each network has a process of its own for each way of running it (the two engines that read ONNX files share one), in which
+both sides alternate. The numbers are written after each, and --resume goes on where an earlier run was stopped. A network that
+is refused, or whose package is missing, is a row with the reason. In full it takes some two hours on two cores.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 import harness
-from flatconv.bench import ENGINES, NAMES, QUICK, Plan, machine, run
+from flatconv.bench import ENGINES, NAMES, QUICK, Bench, Engine, Plan, Row, machine, run
 from flatconv.errors import RefusedError
 from zoo_networks import entries
 
 TARGET = 1.03
 """Time of the fold over that of the original that is allowed: a fold that changes nothing may cost its guards."""
-PLAN = Plan(threads=harness.THREADS, seconds=6.0, least=7, most=40)
+PLAN = Plan(threads=harness.THREADS, seconds=5.0, least=7, most=40, tune=20.0)
+TOGETHER = (("eager",), ("compile",), ("onnxruntime", "openvino"))
+"""Engines that share a process: one ONNX file serves two."""
 WORKER_SECONDS = 1800
 
 Numbers = dict[str, Any]
@@ -41,27 +43,29 @@ Numbers = dict[str, Any]
 def main() -> None:
     arguments = _arguments()
     if arguments.worker:
-        name, engine, quick, out = json.loads(arguments.worker)
-        Path(out).write_text(json.dumps(work(name, engine, quick)), encoding="utf-8")
+        name, engines, quick, out = json.loads(arguments.worker)
+        Path(out).write_text(json.dumps(work(name, engines, quick)), encoding="utf-8")
         return
     console = Console(width=150)
     results = measure(arguments, console)
     show(results, console)
 
 
-def work(name: str, engine: str, quick: bool) -> Numbers:
-    """One network in one engine, in this process."""
+def work(name: str, engines: list[Engine], quick: bool) -> dict[str, Numbers]:
+    """One network in some engines, in this process."""
     harness.pin()
-    plan = dataclasses.replace(QUICK if quick else PLAN, engines=(engine,), threads=harness.THREADS)
+    plan = dataclasses.replace(QUICK if quick else PLAN, engines=tuple(engines), threads=harness.THREADS)
     try:
-        case = entries()[name].build(quick)
-    except ImportError as e:
-        return {"why_not": f"not built: {e}"}
-    try:
-        found = run(case, plan)
-    except RefusedError as e:
-        return {"why_not": f"the fold is refused: {e}"}
-    (row,) = found.rows
+        found = run(entries()[name].build(quick), plan)
+    except ImportError as error:
+        return {e: {"why_not": f"not built: {error}"} for e in engines}
+    except RefusedError as error:
+        return {e: {"why_not": f"the fold is refused: {error}"} for e in engines}
+    return {row.engine: numbers(found, row) for row in found.rows}
+
+
+def numbers(found: Bench, row: Row) -> Numbers:
+    """What is kept of a network in an engine."""
     ratio = row.ratio("folded", "original")
     return {
         "why_not": row.why_not or "; ".join(f"{s.side}: {s.why_not}" for s in row.sides if s.why_not),
@@ -69,6 +73,7 @@ def work(name: str, engine: str, quick: bool) -> Numbers:
         "errors": {s.side: s.error for s in row.sides},
         "prepared_s": {s.side: s.prepared for s in row.sides},
         "folded/original": asdict(ratio) if ratio else None,
+        "chosen": row.chosen,
         "compared": found.compared,
         "tolerance": found.tolerance,
         "weights": dict(found.weights),
@@ -77,11 +82,11 @@ def work(name: str, engine: str, quick: bool) -> Numbers:
     }
 
 
-def started(name: str, engine: str, quick: bool) -> Numbers:
+def started(name: str, engines: list[Engine], quick: bool) -> dict[str, Numbers]:
     """The same in a new process."""
     with tempfile.TemporaryDirectory(prefix="flatconv-zoo-") as folder:
         out = Path(folder) / "numbers.json"
-        command = [sys.executable, __file__, "--worker", json.dumps([name, engine, quick, str(out)])]
+        command = [sys.executable, __file__, "--worker", json.dumps([name, engines, quick, str(out)])]
         # What an earlier process compiled must not make a later one quick to prepare.
         more = {"OMP_NUM_THREADS": str(harness.THREADS), "TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "inductor")}
         try:
@@ -89,11 +94,12 @@ def started(name: str, engine: str, quick: bool) -> Numbers:
                 command, env=os.environ | more, capture_output=True, text=True, timeout=WORKER_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            return {"why_not": f"gave up after {WORKER_SECONDS} s"}
+            return {e: {"why_not": f"gave up after {WORKER_SECONDS} s"} for e in engines}
         if done.returncode or not out.exists():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            return {"why_not": f"the process ended with {done.returncode}: {last[:300]}"}
-        return json.loads(out.read_text(encoding="utf-8"))
+            return {e: {"why_not": f"the process ended with {done.returncode}: {last[:300]}"} for e in engines}
+        found: dict[str, Numbers] = json.loads(out.read_text(encoding="utf-8"))
+        return found
 
 
 def measure(arguments: argparse.Namespace, console: Console) -> Numbers:
@@ -111,12 +117,14 @@ def measure(arguments: argparse.Namespace, console: Console) -> Numbers:
     for name in entries():
         if arguments.only and not any(word.lower() in name.lower() for word in arguments.only):
             continue
-        for engine in arguments.engines:
+        for group in TOGETHER:
             row = results["rows"].setdefault(name, {})
-            if engine in row:
+            engines = [e for e in group if e in arguments.engines and e not in row]
+            if not engines:
                 continue
-            console.print(f"{name}: {NAMES[engine]} …", style="dim", highlight=False, markup=False)
-            row[engine] = started(name, engine, arguments.quick)
+            words = " and ".join(NAMES[e] for e in engines)
+            console.print(f"{name}: {words} …", style="dim", highlight=False, markup=False)
+            row |= started(name, engines, arguments.quick)
             results["rows"] = {n: results["rows"][n] for n in entries() if n in results["rows"]}
             if arguments.json:
                 arguments.json.parent.mkdir(parents=True, exist_ok=True)
