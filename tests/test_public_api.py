@@ -17,8 +17,8 @@ def parameters(function):
 
 def test_names():
     assert set(flatconv.__all__) == {
-        "Audit", "FlatconvError", "Folded", "GuardError", "InputError", "RefusedError", "Stack",
-        "Tuning", "VerificationError", "Window", "audit", "fold", "reinit", "repeated", "stack",
+        "Audit", "Call", "FlatconvError", "Folded", "GuardError", "InputError", "Patched", "RefusedError", "Stack",
+        "Tuning", "VerificationError", "Window", "audit", "fold", "patch", "reinit", "repeated", "stack",
     }  # fmt: skip
     assert all(hasattr(flatconv, name) for name in flatconv.__all__)
 
@@ -76,3 +76,8 @@ def test_stack():
 
 def test_reinit():
     assert parameters(flatconv.reinit) == ["model", "args=()", "kwargs=None", "method=forward", "assume=None"]
+
+
+def test_patch():
+    assert parameters(flatconv.patch) == ["model", "calls", "assume=None", "dynamic=auto", "tune=True", "verify=True"]
+    assert {"undo", "reports", "counts", "__enter__", "__exit__"} <= set(dir(flatconv.Patched))

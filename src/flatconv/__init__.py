@@ -5,16 +5,19 @@ from flatconv.audit import Audit, audit
 from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
 from flatconv.fold import fold
 from flatconv.module import Folded
+from flatconv.patch import Call, Patched, patch
 from flatconv.reinit import reinit
 from flatconv.stack import Stack, Window, stack
 from flatconv.tune import Tuning
 
 __all__ = [
     "Audit",
+    "Call",
     "FlatconvError",
     "Folded",
     "GuardError",
     "InputError",
+    "Patched",
     "RefusedError",
     "Stack",
     "Tuning",
@@ -22,6 +25,7 @@ __all__ = [
     "Window",
     "audit",
     "fold",
+    "patch",
     "reinit",
     "repeated",
     "stack",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> tor
         tensors: an example.
         dims: for each tensor, the axes whose sizes stay free; None if none do.
     """
-    with warnings.catch_warnings(), torch.no_grad(), quiet(), _oblivious():
+    # Where it fails, torch prints what it had of the graph.
+    with warnings.catch_warnings(), torch.no_grad(), quiet(), _oblivious(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         shapes = None if dims is None else {"tensors": tuple(dims)}
         return torch.export.export(module, tuple(tensors), dynamic_shapes=shapes, strict=False)

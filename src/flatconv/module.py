@@ -153,6 +153,15 @@ class Folded(nn.Module):
                 self._passed.clear()
             self._passed.add(like)
 
+    def fits(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether a call meets the guards; nothing is computed."""
+        try:
+            self._check_mode()
+            self._check_inputs(self._inputs.flatten(args, kwargs))
+        except GuardError:
+            return False
+        return True
+
     def forget_calls(self) -> None:
         """The next call is the first again, for what is checked on the first."""
         self._asked.clear()

@@ -226,5 +226,39 @@ class Adapter(nn.Module):
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the method with the recorded arguments around ``tensors``."""
         args, kwargs = self._inputs.arguments(tensors)
+        given = pytree.tree_flatten((args, kwargs))
         with self._modes.calling():
-            return self._outputs.record(method_of(self.model, self._method)(*args, **kwargs))
+            results = self._outputs.record(method_of(self.model, self._method)(*args, **kwargs))
+        check_kept(given, (args, kwargs), list(self._inputs.parameters.parameters))
+        return results
+
+
+def check_kept(given: tuple[list[Any], pytree.TreeSpec], call: tuple[Any, Any], parameters: Sequence[str]) -> None:
+    """Refuse a call that changes a list or a dict that it is given: a graph has no way to do that.
+
+    Args:
+        given: the call's leaves and their nesting, as they were before.
+        call: the same containers afterwards.
+        parameters: names of the method's.
+
+    Raises:
+        RefusedError: naming the argument.
+    """
+    leaves, spec = pytree.tree_flatten(call)
+    if spec == given[1] and all(a is b for a, b in zip(leaves, given[0], strict=True)):
+        return
+    before = pytree.tree_unflatten(given[0], given[1])
+
+    def same(a: Any, b: Any) -> bool:
+        (left, form), (right, other) = pytree.tree_flatten(a), pytree.tree_flatten(b)
+        return form == other and all(x is y for x, y in zip(left, right, strict=True))
+
+    named = [
+        (parameters[min(i, len(parameters) - 1)], a, b) for i, (a, b) in enumerate(zip(before[0], call[0], strict=True))
+    ]
+    named += [(name, before[1][name], value) for name, value in call[1].items()]
+    changed = ", ".join(f"'{name}'" for name, a, b in named if not same(a, b))
+    raise RefusedError(
+        f"a call changes the container that it is given as {changed} (a cache of features does): fold a method that returns "
+        "what it computes, or a submodule whose arguments stay as they are"
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import sympy
 import torch
@@ -23,13 +24,15 @@ from flatconv.lower import Lowered, Weights
 from flatconv.module import Folded
 from flatconv.oracle import SiteEvidence, site_evidence
 from flatconv.program import concrete
-from flatconv.signature import method_of
+from flatconv.signature import Outputs, method_of
 from flatconv.soundness import check_refusals, check_results, check_state
 from flatconv.tracing import check_runs
 
 FLOAT64_LIMIT = 1e-10
 OWN_FACTOR = 2.0
 NOISE = 1e-13
+ALIKE = 64
+"""Units of rounding, root mean square, within which two calls of one model give the same result."""
 FEW = 256
 """Outputs of fewer numbers are compared on more inputs."""
 
@@ -237,6 +240,15 @@ def worst(a: torch.Tensor, b: torch.Tensor) -> float:
     scale = torch.where(b.isfinite(), b, 0).abs().max()
     # An output that cancels to rounding noise has no digits to compare: differences of that size are none.
     return float(difference / scale) if scale > NOISE else float(difference)
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two results of a model, nested in any way, are the same up to rounding."""
+    left, right = Outputs().record(a), Outputs().record(b)
+    if [(t.shape, t.dtype) for t in left] != [(t.shape, t.dtype) for t in right]:
+        return False
+    eps = [torch.finfo(t.dtype).eps if t.dtype.is_floating_point else 0.0 for t in left]
+    return all(spread(widen(x), widen(y)) <= ALIKE * e for x, y, e in zip(left, right, eps, strict=True))
 
 
 def spread(a: torch.Tensor, b: torch.Tensor) -> float:
