@@ -367,3 +367,11 @@ def test_operators_behind_in_place_ones_are_still_known():
     assert operators(flat)[0] == "squeeze"
     assert operators(flat)[-1] == "unsqueeze"
     assert {"squeeze", "unsqueeze"}.isdisjoint(operators(flat)[1:-1])
+
+
+def test_one_tensor_passed_twice_is_two_inputs():
+    model = filled(Net(lambda s, x, y: s.conv(x) - y, conv=nn.Conv3d(2, 2, 3, padding=1)))
+    x, y = sample(2, 2, 1, 5, 6), sample(2, 2, 1, 5, 6, seed=1)
+    flat = flatconv.fold(model, (x, x))
+    agree(flat(x, y), model(x, y))
+    agree(flat(x, x), model(x, x))

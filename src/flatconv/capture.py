@@ -97,6 +97,8 @@ def capture(
     require_torch(torch.__version__)
     called = check_model(model, method)
     inputs, example = Inputs.read(called, _as_args(args), _as_kwargs(kwargs))
+    # torch.export takes a tensor that is passed twice for one input, and reads either.
+    example = [t.clone() if any(t is e for e in example[:i]) else t for i, t in enumerate(example)]
     check_tensors(model, example, inputs)
     assumed = resolve(assume, inputs.names, example)
     started = time.perf_counter()

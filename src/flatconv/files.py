@@ -276,12 +276,19 @@ class _Flat(nn.Module):
 
 def exported(flat: Folded) -> torch.export.ExportedProgram:
     """The folded model as torch.export has it: the tensor inputs in order, the tensors of the result in order."""
-    tensors, dims = [], []
+    tensors: list[torch.Tensor] = []
+    dims: list[dict[int, Any]] = []
     for guard, shape, device in zip(flat.guards.inputs, flat.example_shapes, flat.example_devices, strict=True):
         free = {a: torch.export.Dim.AUTO for a, s in enumerate(guard.shape) if s is None}
         given = [2 if a in free and s == 1 else s for a, s in enumerate(shape)]
         tensors.append(torch.zeros(given, dtype=guard.dtype, device=device))
         dims.append(free)
+    if flat.boundary is not None:
+        tensors = flat.boundary.enter(tensors)
+        dims = [
+            {a - sum(d < a for d in dropped): free for a, free in each.items()}
+            for each, dropped in zip(dims, flat.boundary.dropped, strict=True)
+        ]
     module = _Flat(flat)
     module.training = flat.training
     program = export(module, tensors, dims)
@@ -294,19 +301,29 @@ def save_program(flat: Folded, path: Any, *, force: bool = False) -> None:
     """A folded model as ``.pt2``."""
     if _path(path).suffix != ".pt2":
         raise InputError(f"'{path}' must end in .pt2")
+    check_one_form(flat)
+    program = exported(flat)
+    write(path, lambda place: put_program(program, place), force=force)
+
+
+def put_program(program: torch.export.ExportedProgram, place: Path) -> None:
+    """Write a program of torch.export."""
+    file = _Kept(place)
+    try:
+        torch.export.save(program, file)  # type: ignore[arg-type]
+    finally:
+        file.finish()
+
+
+def check_one_form(flat: Folded) -> None:
+    """A file has one form of a model.
+
+    Raises:
+        InputError: this one has two.
+    """
     if flat._full is not None:
         names = ", ".join(f"'{a.name}'" for a in flat.assumed if a.otherwise == "full")
         raise InputError(
-            f"a .pt2 program has one form, and this model has two, since otherwise='full' was declared of {names}: fold again "
+            f"a program has one form, and this model has two, since otherwise='full' was declared of {names}: fold again "
             "with otherwise='refuse' and save that, which asserts that slices are equal, or fold without the declaration"
         )
-    program = exported(flat)
-
-    def save(place: Path) -> None:
-        file = _Kept(place)
-        try:
-            torch.export.save(program, file)  # type: ignore[arg-type]
-        finally:
-            file.finish()
-
-    write(path, save, force=force)

@@ -14,13 +14,14 @@ from flatconv import forms
 from flatconv.analyse import Analysis, analyse
 from flatconv.audit import audit_of, reported, site_names
 from flatconv.capture import Capture, capture
-from flatconv.errors import InputError, PrecisionError, RefusedError
+from flatconv.errors import InputError, PrecisionError, RefusedError, VerificationError
 from flatconv.interpret import evaluate
 from flatconv.lower import Constant, Lowered, Weights, lower
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.report.fold import FoldReport, SiteReport
+from flatconv.signature import Outputs
 from flatconv.tune import Tuned, Tuning
 from flatconv.tune import tune as choose
 from flatconv.verify import Evidence, verify_all
@@ -35,6 +36,7 @@ def fold(
     assume: Mapping[str, Any] | None = None,
     dynamic: str | bool = "auto",
     weights: Weights = "folded",
+    rank4: bool = False,
     tune: bool | Tuning = True,
     verify: bool = True,
 ) -> Folded:
@@ -56,6 +58,9 @@ def fold(
         weights: "folded" stores new weights of lower rank, copies that later changes of the model do not reach;
             "shared" reads the model's own parameters (same state_dict) and reduces them on every call, so that it
             follows their changes and gradients flow into the live taps.
+        rank4: demand a program without any tensor of rank above four, for runtimes that have no others: axes of size one stay
+            outside of the graph, also at its inputs and outputs. The result is called as before; what ``save`` and ``export``
+            write takes and gives the lower rank. Forms are the fixed choice.
         tune: choose between exact forms (a matrix product, 2-D convolutions, memory formats, the original itself) by timing
             them on the example, on its device and with the threads that are set; ``flatconv.Tuning`` says how. False, or
             FLATCONV_TUNE=0 in the environment, takes a fixed choice: a matrix product for patches, forms that copy nothing,
@@ -67,12 +72,12 @@ def fold(
 
     Raises:
         InputError: the arguments do not fit.
-        RefusedError: the model cannot be captured or rewritten.
+        RefusedError: the model cannot be captured or rewritten; or not without tensors of a higher rank, with all reasons.
         VerificationError: the rewritten model differs from the original.
     """
     if weights not in ("folded", "shared"):
         raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
-    settings = _settings(tune)
+    settings = None if rank4 else _settings(tune)
     captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
     analysis = analyse(captured.program, captured.given)
     tuned = None
@@ -82,6 +87,8 @@ def fold(
             analysis, tuned = choose(captured, analysis, settings)
     else:
         analysis = replace(analysis, sites=forms.choose(analysis.sites))
+    if rank4:
+        return _rank4(captured, _folded(captured, analysis, weights, verify, None), weights)
     try:
         return _folded(captured, analysis, weights, verify, tuned)
     except PrecisionError as e:
@@ -92,6 +99,31 @@ def fold(
         reason = f"'{tuned.chosen}' was the fastest and is not accurate enough: {e}"
         tuned = replace(tuned, chosen="fixed", reason=reason, forms={})
         return _folded(captured, analysis, weights, verify, tuned)
+
+
+def _rank4(captured: Capture, flat: Folded, weights: Weights) -> Folded:
+    """The same with the axes of size one outside of the graph, after a look that it computes the same.
+
+    Raises:
+        RefusedError: there are tensors of a higher rank.
+    """
+    if weights == "shared" or flat._full is not None:
+        what = "weights='shared' keeps weights" if weights == "shared" else "otherwise='full' keeps a form"
+        raise RefusedError(f"{what} of the original's rank: rank4=True needs weights='folded' and otherwise='refuse'")
+    args, kwargs = captured.inputs.arguments(captured.example)
+    with torch.no_grad():
+        before = Outputs().record(flat(*args, **kwargs))
+        flat.leave_axes_outside(captured.example)
+        after = Outputs().record(flat(*args, **kwargs))
+    if not all(
+        a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, after, strict=True)
+    ):
+        raise VerificationError(
+            "without tensors of rank above four the fold computes something else. This is a bug in flatconv: please report it "
+            "with the model"
+        )
+    flat.forget_calls()
+    return flat
 
 
 def _folded(captured: Capture, analysis: Analysis, weights: Weights, verify: bool, tuned: Tuned | None) -> Folded:

@@ -62,6 +62,14 @@ class Guards:
     def __reduce__(self) -> tuple[object, ...]:
         return Guards, (self.inputs, self.conditions)
 
+    def fit(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether inputs are as they are needed."""
+        try:
+            self.check(tensors)
+        except GuardError:
+            return False
+        return True
+
     def check(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise GuardError, saying what was given and what was needed, if the inputs do not fit."""
         for guard, tensor in zip(self.inputs, tensors, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,11 @@ def evaluate(node: Node, weights: Mapping[Node, torch.Tensor], wide: bool = Fals
 
 
 def run_graph(
-    graph: fx.Graph, inputs: Mapping[str, torch.Tensor], attributes: Mapping[str, torch.Tensor], wide: bool = False
+    graph: fx.Graph,
+    inputs: Mapping[str, torch.Tensor],
+    attributes: Mapping[str, torch.Tensor],
+    wide: bool = False,
+    seen: Callable[[fx.Node, Any], None] | None = None,
 ) -> list[torch.Tensor]:
     """Run a graph node by node, forgetting values once they are no longer needed.
 
@@ -45,6 +49,7 @@ def run_graph(
         inputs: tensors of the placeholders.
         attributes: tensors of the ``get_attr`` nodes.
         wide: float64 for every floating tensor, and for every dtype that the graph names.
+        seen: is shown every value.
     """
     last: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
@@ -68,6 +73,8 @@ def run_graph(
                 args = fx.node.map_aggregate(args, widen)
                 kwargs = fx.node.map_aggregate(kwargs, widen)
             values[node] = node.target(*args, **kwargs)
+        if seen is not None and node in values:
+            seen(node, values[node])
         for used in dying.get(node, ()):
             values.pop(used, None)
     raise AssertionError("a graph ends with its output")

@@ -14,10 +14,12 @@ import torch
 from torch import fx, nn
 
 from flatconv.errors import GuardError, InputError
+from flatconv.rank4 import Boundary, lowered
 from flatconv.reuse import in_place
 
 if TYPE_CHECKING:
     from flatconv.capture import Capture
+    from flatconv.deploy import Exported
     from flatconv.report.fold import FoldReport
 
 
@@ -32,7 +34,7 @@ OWN = frozenset(
     (
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
-        "_passed", "_literals", "_full", "_run_full", "_functional_full",
+        "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -61,9 +63,11 @@ class Folded(nn.Module):
         assumed: what was declared of them.
         example_shapes: of the example it was folded for.
         example_devices: likewise.
+        boundary: with ``rank4=True``, the axes that stay outside of the graph; else None.
     """
 
     report: FoldReport
+    boundary: Boundary | None
     _functional: Run
     _run: Run
     _full: fx.Graph | None
@@ -105,6 +109,7 @@ class Folded(nn.Module):
         self._moved = False
         self._passed: set[Any] = set()
         self._asked: set[int] = set()
+        self.boundary = None
         self.train(mode)
         self._compile()
 
@@ -128,13 +133,16 @@ class Folded(nn.Module):
             elif assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
                 assumed.require(tensors)
                 self._asked.add(i)
+        given = self.boundary.enter(tensors) if self.boundary else tensors
         try:
-            results = run(self, *tensors)
+            results = run(self, *given)
         except RuntimeError:
             # Parts of it may have been converted one by one, or with the original that shares its weights.
             self._settle()
             self._check_places(tensors)
             raise
+        if self.boundary:
+            results = self.boundary.leave(results)
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
 
@@ -167,7 +175,7 @@ class Folded(nn.Module):
         self._asked.clear()
 
     def run_flat(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The rewritten graph alone, from tensors to tensors, with what was declared asserted: for torch.export."""
+        """The rewritten graph alone, from its own tensors to its own, with what was declared asserted: for torch.export."""
         for assumed in self.assumed:
             if assumed.check != "never":
                 torch._assert_async(
@@ -175,6 +183,16 @@ class Folded(nn.Module):
                     f"'{assumed.name}' has other values in some slice along {assumed.where} than in slice 0",
                 )
         return self._functional(self, *tensors)
+
+    def leave_axes_outside(self, example: Sequence[torch.Tensor]) -> None:
+        """Make the graph one without any tensor of rank above four.
+
+        Raises:
+            RefusedError: with the reasons why it is not possible; nothing has changed.
+        """
+        names = [g.name for g in self.guards.inputs]
+        self.graph, self.boundary = lowered(self.graph, dict(self._state()), example, names)
+        self._compile()
 
     def _state(self) -> itertools.chain[tuple[str, torch.Tensor]]:
         return itertools.chain(self.named_parameters(), self.named_buffers())
@@ -249,6 +267,26 @@ class Folded(nn.Module):
         from flatconv.files import save_program
 
         save_program(self, path, force=force)
+
+    def export(self, path: Any, *, force: bool = False) -> Exported:
+        """Write an ``.onnx`` or ``.pt2`` file, after it was run and compared with this model.
+
+        It takes the tensor inputs in order, with the sizes free that are free here; with ``rank4=True`` they have no more
+        than four axes, and neither has anything in it. ONNX has no way to check what this model checks of its inputs beside
+        their sizes: the conditions stand in the file's metadata.
+
+        Returns:
+            The runtimes in which it was run, and the largest difference in each.
+
+        Raises:
+            InputError: the path ends in something else, or the file cannot be written.
+            MissingExtraError: a package for ONNX is not installed.
+            RefusedError: the model cannot be written in this format.
+            VerificationError: what a runtime computes from the file is not what this model computes; nothing is written.
+        """
+        from flatconv.deploy import export
+
+        return export(self, path, force=force)
 
     def save_weights(self, path: Any, *, force: bool = False) -> None:
         """Write the weights as ``.safetensors``: the original names, with lower rank where axes were dropped."""

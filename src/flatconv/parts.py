@@ -39,7 +39,7 @@ def parts(
     Raises:
         VerificationError: a folded part differs from the original.
     """
-    from flatconv.patch import routed
+    from flatconv.patch import NOTHING, routed
 
     calls = recorded(model, method, examples)
     paths = {id(m): path for path, m in model.named_modules()}
@@ -56,7 +56,7 @@ def parts(
             todo += _below(module, calls)
             continue
         if route is None:
-            left[name] = "nothing to fold, or the original is the fastest here"
+            left[name] = NOTHING
         else:
             found[name] = route
     return found, left

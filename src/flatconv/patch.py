@@ -34,6 +34,7 @@ class Call:
         self.kwargs = kwargs
 
 
+NOTHING = "nothing to fold, or the original is the fastest here"
 Calls = Mapping[str, "Sequence[Any] | Call | Sequence[Call]"]
 
 
@@ -196,8 +197,8 @@ def patch(
 
     Args:
         model: any module, in the mode in which it will be called.
-        calls: example calls by name of the method: a tuple of arguments, a ``Call`` if some have names, or a list of calls.
-            Sizes are taken from them as by ``fold``.
+        calls: example calls by name of the method, such as ``decode`` or ``visual.patch_embed.forward``: a tuple of arguments,
+            a ``Call`` if some have names, or a list of calls. Sizes are taken from them as by ``fold``.
         assume: as for ``fold``, by name of the method: ``{"forward": {"x": flatconv.repeated(dim=2)}}``.
         dynamic: as for ``fold``.
         tune: as for ``fold``.
@@ -217,25 +218,25 @@ def patch(
         raise InputError(f"a torch.nn.Module is needed, not {type(model).__name__}")
     if not isinstance(calls, Mapping) or not calls:
         raise InputError('calls must name methods with their example calls, such as {"forward": (x,)}')
-    for method in calls:
-        check_model(model, method)
+    owners = {name: _owner(model, name) for name in calls}
     how = {"dynamic": dynamic, "tune": tune, "verify": verify}
     routes: dict[str, Route] = {}
     left: dict[str, str] = {}
-    for method, given in calls.items():
-        examples = _examples(method, given)
+    for name, given in calls.items():
+        examples, (path, owner, method) = _examples(name, given), owners[name]
         try:
-            route = routed(model, method, examples, how | {"assume": (assume or {}).get(method)})
+            route = routed(owner, method, examples, how | {"assume": (assume or {}).get(name)})
         except RefusedError as e:
-            left[method] = str(e)
-            found, rest = parts(model, method, examples, how)
-            routes |= {name: r for name, r in found.items() if name not in routes}
-            left |= rest
+            left[name] = str(e)
+            found, rest = parts(owner, method, examples, how)
+            inside = f"{path}." if path else ""
+            routes |= {f"{inside}{n}": r for n, r in found.items() if f"{inside}{n}" not in routes}
+            left |= {f"{inside}{n}": why for n, why in rest.items()}
             continue
         if route is None:
-            left[method] = "nothing to fold, or the original is the fastest here"
+            left[name] = NOTHING
         else:
-            routes[method] = route
+            routes[name] = route
     if not routes:
         raise RefusedError(
             f"nothing of {type(model).__name__} was folded: "
@@ -271,6 +272,17 @@ def routed(owner: nn.Module, method: str, examples: Sequence[Call], how: Mapping
     if not programs:
         return None
     return Route(owner, method, tuple(programs), Watch(owner, loose, ("",) if method == "forward" else ()))
+
+
+def _owner(model: nn.Module, name: Any) -> tuple[str, nn.Module, str]:
+    """The module that a name such as ``decode`` or ``visual.patch_embed.forward`` means, its path, and the method."""
+    path, _, method = name.rpartition(".") if isinstance(name, str) else ("", "", name)
+    try:
+        owner = model.get_submodule(path)
+    except AttributeError as e:
+        raise InputError(f"'{name}' names the module '{path}', which {type(model).__name__} does not have: {e}") from e
+    check_model(owner, method)
+    return path, owner, method
 
 
 def _examples(method: Any, given: Any) -> list[Call]:

@@ -28,9 +28,11 @@ OTHERS = (".bin", ".ckpt", ".onnx", ".safetensors")
 def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.Module:
     """Build the model that a SPEC names, in eval mode.
 
-    ``package.module:factory`` or ``path/to/file.py:factory``: the factory is called without arguments and returns a module.
-    It is Python code and is run. ``model.pt2``: an exported program. ``model.pt``: a module written by torch.save. Both
-    kinds of file can hold code that runs while they are opened, so they are opened only if ``trust`` is set.
+    ``diffusers:FOLDER`` and ``transformers:FOLDER``: a local folder that the library has written, with safetensors; a ``#`` and
+    a path after it mean a submodule. ``package.module:factory`` or ``path/to/file.py:factory``: the factory is called without
+    arguments and returns a module. It is Python code and is run. ``model.pt2``: an exported program. ``model.pt``: a module
+    written by torch.save. Both kinds of file can hold code that runs while they are opened, so they are opened only if
+    ``trust`` is set.
 
     Args:
         spec: as above.
@@ -53,12 +55,15 @@ def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.M
 
 
 def _from_code(spec: str) -> nn.Module:
+    library, _, folder = spec.partition(":")
+    if library in ("diffusers", "transformers") and folder:
+        from flatconv.integrations.folders import load
+
+        return load(library, folder)
     place, colon, factory = spec.rpartition(":")
     if not colon or not place or not factory:
         _explain_file(spec)
         raise InputError(f"'{spec}' names no model: write package.module:factory or path/to/file.py:factory")
-    if place in ("diffusers", "transformers"):
-        raise InputError(f"'{place}:FOLDER' is not supported yet: write a factory that loads the folder and name that")
     module = _from_file(place) if place.endswith(".py") or "/" in place or os.sep in place else _from_package(place)
     try:
         found = getattr(module, factory, None)

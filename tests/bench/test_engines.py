@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from flatconv import runtimes
 from flatconv.bench import ENGINES, Case, engines
 from flatconv.bench.agreement import Agreement
 from flatconv.errors import MissingExtraError
@@ -45,7 +46,7 @@ def test_several_inputs_and_outputs(engine, tmp_path):
 def test_both_engines_read_one_file(tmp_path, monkeypatch):
     side = made.case().side("original")
     prepared("onnxruntime", side, tmp_path)
-    monkeypatch.setattr(engines, "to_onnx", None)
+    monkeypatch.setattr(runtimes, "to_onnx", None)
     prepared("openvino", side, tmp_path)
 
 
@@ -57,7 +58,7 @@ def test_an_export_that_fails_leaves_no_file(tmp_path):
     path = tmp_path / "odd.onnx"
     path.write_text("half")
     with pytest.raises(Exception, match=r".+"):
-        engines.to_onnx(Odd(), [made.image()], path)
+        runtimes.to_onnx(Odd(), [made.image()], path)
     assert not path.exists()
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
 
+from flatconv import runtimes
 from flatconv.bench.sides import Side
-from flatconv.errors import MissingExtraError
 
 Engine = Literal["eager", "compile", "onnxruntime", "openvino"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -70,8 +64,8 @@ def prepare(engine: Engine, side: Side, folder: Path) -> Call:
     path = folder / f"{side.name}.onnx"
     module, tensors = side.flat()
     if not path.exists():
-        to_onnx(module, tensors, path)
-    return (onnxruntime if engine == "onnxruntime" else openvino)(path, tensors)
+        runtimes.to_onnx(module, tensors, path)
+    return (runtimes.onnxruntime if engine == "onnxruntime" else runtimes.openvino)(path, tensors)
 
 
 def require(engine: Engine, extra: tuple[str, str] = EXTRA) -> None:
@@ -85,63 +79,4 @@ def require(engine: Engine, extra: tuple[str, str] = EXTRA) -> None:
         MissingExtraError: a package of it cannot be imported.
     """
     if engine in ("onnxruntime", "openvino"):
-        for name in (engine, "onnx", "onnxscript"):
-            try:
-                importlib.import_module(name)
-            except ImportError as e:
-                raise MissingExtraError(name, *extra) from e
-
-
-def to_onnx(module: nn.Module, tensors: Sequence[Tensor], path: Path) -> None:
-    """Write a module of tensors as an ONNX file."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it warns of packages that it could do more with
-    try:
-        with redirect_stdout(StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module, tuple(tensors), path, dynamo=True, verbose=False)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        log.setLevel(level)
-
-
-def onnxruntime(path: Path, tensors: Sequence[Tensor], keeps_memory: bool = True) -> Callable[[], tuple[Tensor, ...]]:
-    """A call of an ONNX file in ONNX Runtime.
-
-    Args:
-        path: of the file.
-        tensors: its inputs, in order.
-        keeps_memory: whether it may keep freed memory for later calls, as it does if left alone.
-    """
-    runtime = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    # Between its own calls a session must not spin: it would take the processor from the side whose turn it is.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.enable_cpu_mem_arena = keeps_memory
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {given.name: tensor.numpy() for given, tensor in zip(session.get_inputs(), tensors, strict=True)}
-    return lambda: tuple(torch.from_numpy(value) for value in session.run(None, feed))
-
-
-def openvino(path: Path, tensors: Sequence[Tensor]) -> Callable[[], tuple[Tensor, ...]]:
-    """A call of an ONNX file in OpenVINO, in float32: left alone it computes in bfloat16 where the processor can."""
-    runtime = importlib.import_module("openvino")
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = runtime.Core().compile_model(path, "CPU", settings)
-    request = compiled.create_infer_request()
-    feed = [tensor.numpy() for tensor in tensors]
-    count = len(compiled.outputs)
-
-    def call() -> tuple[Tensor, ...]:
-        made = request.infer(feed, share_inputs=True, share_outputs=True)
-        return tuple(torch.from_numpy(made[i]) for i in range(count))
-
-    return call
+        runtimes.require(engine, "onnx", extra=extra)

@@ -12,10 +12,11 @@ import typer
 from rich.text import Text
 from torch import nn
 
-from flatconv import files, inputs, measure
+from flatconv import files, inputs, measure, runtimes
 from flatconv.commands import options
 from flatconv.commands.call import Call, Example
 from flatconv.commands.console import err, out, say, step
+from flatconv.deploy import EXTRA
 from flatconv.errors import InputError, plain
 from flatconv.fold import fold as run_fold
 from flatconv.lower import Weights
@@ -45,6 +46,10 @@ def fold(
     ] = "folded",
     trust: options.Trust = False,
     state: options.State = None,
+    rank4: Annotated[
+        bool, typer.Option("--rank4", help="No tensor of rank above four, or the reasons; files take the lower rank.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write folded.onnx too, run in ONNX Runtime before.")] = False,
     static: Annotated[bool, typer.Option("--static", help="Fix batch, height and width too.")] = False,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare with the original.")] = True,
     tune: Annotated[
@@ -70,6 +75,10 @@ def fold(
     choice: bool | Tuning = False
     if tune:
         choice = Tuning(engine, budget, more_memory, progress=say)  # type: ignore[arg-type]
+    if onnx:
+        if output is None:
+            raise InputError("--onnx writes a file, so it needs a folder for it: -o FOLDER")
+        runtimes.require("onnx", "onnxruntime", extra=EXTRA)
     if output is not None and not dry_run:
         files.check_folder(output, force=force)
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
@@ -80,7 +89,9 @@ def fold(
     doing += " and verifying" if verify else ""
     flat = step(
         doing,
-        lambda: run_fold(model, args, kwargs, method=method, dynamic=dynamic, weights=kind, tune=choice, verify=verify),
+        lambda: run_fold(
+            model, args, kwargs, method=method, dynamic=dynamic, weights=kind, rank4=rank4, tune=choice, verify=verify
+        ),
     )
     numbers: dict[str, Any] = {}
     if timed:
@@ -99,7 +110,7 @@ def fold(
         out.print(fold_view(flat.report))
         _print_measured(numbers)
     if output is not None and not dry_run:
-        written = step("writing", lambda: _write(output, force, model, flat, (args, kwargs), call, more))
+        written = step("writing", lambda: _write(output, force, model, flat, (args, kwargs), call, more, onnx))
         err.print(Text(f"Wrote {', '.join(written)} to {plain(output)}"))
 
 
@@ -142,12 +153,22 @@ def _print_measured(numbers: dict[str, Any]) -> None:
 
 
 def _write(
-    output: Path, force: bool, model: nn.Module, flat: Folded, example: Example, call: Call, more: dict[str, Any]
+    output: Path,
+    force: bool,
+    model: nn.Module,
+    flat: Folded,
+    example: Example,
+    call: Call,
+    more: dict[str, Any],
+    onnx: bool,
 ) -> list[str]:
     args, kwargs = example
     with files.folder(output, force=force) as folder:
         flat.save(folder / "folded.pt2")
         flat.save_weights(folder / "folded.safetensors")
+        if onnx:
+            written = flat.export(folder / "folded.onnx")
+            more = more | {"onnx": {"differences": dict(written.differences), "unread": dict(written.unread)}}
         report = flat.report.to_dict() | more
         (folder / "report.json").write_text(dumps(report) + "\n", encoding="utf-8")
         (folder / "report.txt").write_text(f"{flat.report.audit}\n\n{flat.report}\n", encoding="utf-8")

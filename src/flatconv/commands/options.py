@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 Spec = Annotated[
-    str, typer.Argument(metavar="SPEC", help="package.module:factory, path/to/file.py:factory, model.pt2 or model.pt.")
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="package.module:factory, path/to/file.py:factory, diffusers:FOLDER, transformers:FOLDER, model.pt2 or model.pt.",
+    ),
 ]
 Input = Annotated[
     list[str] | None,

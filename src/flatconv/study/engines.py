@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from flatconv import runtimes
 from flatconv.bench import engines
 from flatconv.bench.engines import forget
 from flatconv.bench.sides import Side
@@ -39,6 +40,6 @@ def prepare(engine: Engine, model: nn.Module, given: Tensor, keeps_memory: bool 
             return engines.prepare(engine, Side("study", model, (given,)), Path(folder))
         engines.require(engine, ("study", "flatconv study"))
         path = Path(folder) / "model.onnx"
-        engines.to_onnx(model, [given], path)
-        call = engines.onnxruntime(path, [given], keeps_memory)
+        runtimes.to_onnx(model, [given], path)
+        call = runtimes.onnxruntime(path, [given], keeps_memory)
     return lambda: call()[0]
