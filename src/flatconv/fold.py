@@ -60,7 +60,7 @@ def fold(
             follows their changes and gradients flow into the live taps.
         rank4: demand a program without any tensor of rank above four, for runtimes that have no others: axes of size one stay
             outside of the graph, also at its inputs and outputs. The result is called as before; what ``save`` and ``export``
-            write takes and gives the lower rank. Forms are the fixed choice.
+            write takes and gives the lower rank. Forms are those of ``Tuning(engine="onnx")``.
         tune: choose between exact forms (a matrix product, 2-D convolutions, memory formats, the original itself) by timing
             them on the example, on its device and with the threads that are set; ``flatconv.Tuning`` says how. False, or
             FLATCONV_TUNE=0 in the environment, takes a fixed choice: a matrix product for patches, forms that copy nothing,
@@ -77,16 +77,17 @@ def fold(
     """
     if weights not in ("folded", "shared"):
         raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
-    settings = None if rank4 else _settings(tune)
+    settings = _settings(Tuning("onnx") if rank4 else tune)
     captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
     analysis = analyse(captured.program, captured.given)
     tuned = None
     planned = analysis
-    if settings is not None and analysis.sites and not model.training:
+    engine = settings.engine if settings is not None else "eager"
+    if settings is not None and engine != "onnx" and analysis.sites and not model.training:
         with unchanged(model), torch.random.fork_rng(devices=[]):
             analysis, tuned = choose(captured, analysis, settings)
     else:
-        analysis = replace(analysis, sites=forms.choose(analysis.sites))
+        analysis = replace(analysis, sites=forms.choose(analysis.sites, engine))
     if rank4:
         return _rank4(captured, _folded(captured, analysis, weights, verify, None), weights)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -127,14 +127,16 @@ class _Folds:
         self.made: dict[str, Side] = {}
 
     def of(self, engine: Engine) -> Side:
-        """Eager PyTorch and torch.compile have choices of their own; the others share the fixed one."""
-        tuned = engine if self.plan.tune and engine in get_args(tune.Engine) else ""
-        if tuned not in self.made:
-            how = tune.Tuning(engine, self.plan.tune) if tuned else False  # type: ignore[arg-type]
-            words = f"folding{f' for {NAMES[engine]}' if tuned else ''}{' and verifying' if self.case.verify else ''}"
+        """Eager PyTorch and torch.compile have choices of their own; those that read ONNX share one."""
+        kind: tune.Engine = engine if engine in ("eager", "compile") else "onnx"
+        timed = self.plan.tune and kind != "onnx"
+        key = kind if timed or kind == "onnx" else ""
+        if key not in self.made:
+            how = tune.Tuning(kind, self.plan.tune or 1.0) if key else False
+            words = f"folding{f' for {NAMES[engine]}' if timed else ''}{' and verifying' if self.case.verify else ''}"
             case = dataclasses.replace(self.case, tune=how)
-            self.made[tuned] = self.doing(words, lambda: case.side("folded"))
-        return self.made[tuned]
+            self.made[key] = self.doing(words, lambda: case.side("folded"))
+        return self.made[key]
 
     def chosen(self, engine: Engine) -> str:
         """Name of the combination that was taken."""

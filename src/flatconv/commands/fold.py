@@ -55,7 +55,10 @@ def fold(
     tune: Annotated[
         bool, typer.Option("--tune/--no-tune", help="Time the exact forms and take the fastest, or a fixed choice.")
     ] = True,
-    engine: Annotated[str, typer.Option(help="Where the model will run: eager or compile (torch.compile).")] = "eager",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Where the model will run: eager, compile (torch.compile) or onnx, which --onnx implies."),
+    ] = None,
     budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for choosing, about.")] = 30.0,
     more_memory: Annotated[
         bool, typer.Option("--more-memory", help="Allow forms that hold more at once than the original.")
@@ -74,7 +77,7 @@ def fold(
         raise InputError(f"--weights is '{weights}'; it may be folded or shared")
     choice: bool | Tuning = False
     if tune:
-        choice = Tuning(engine, budget, more_memory, progress=say)  # type: ignore[arg-type]
+        choice = Tuning(engine or ("onnx" if onnx else "eager"), budget, more_memory, progress=say)  # type: ignore[arg-type]
     if onnx:
         if output is None:
             raise InputError("--onnx writes a file, so it needs a folder for it: -o FOLDER")

@@ -110,6 +110,15 @@ def fixed(here: Site) -> Site:
     return here
 
 
-def choose(sites: Mapping[Node, Site]) -> dict[Node, Site]:
-    """Every site in the form of the fixed choice."""
-    return {node: fixed(here) for node, here in sites.items()}
+def portable(here: Site) -> Site:
+    """The choice for runtimes that read ONNX: a matrix product for patches, or else the convolution as the rules left it.
+
+    Other forms look at tensors in other ways, which such runtimes have to copy, and their 3-D kernels know these cases.
+    """
+    return take(here, patches.NAME) if FORMS[patches.NAME].why_not(here) is None else here
+
+
+def choose(sites: Mapping[Node, Site], engine: str = "") -> dict[Node, Site]:
+    """Every site in the form of the fixed choice, which is another one for ``onnx``."""
+    how = portable if engine == "onnx" else fixed
+    return {node: how(here) for node, here in sites.items()}

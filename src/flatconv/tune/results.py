@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from flatconv.errors import InputError
 
-Engine = Literal["eager", "compile"]
+Engine = Literal["eager", "compile", "onnx"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Tuning:
     """How forms are chosen.
 
     Attributes:
-        engine: where the folded model will run: "eager", or "compile" for torch.compile.
+        engine: where the folded model will run: "eager"; "compile" for torch.compile; "onnx" for runtimes that read what
+            ``export`` writes, for which nothing is timed: they get a choice that is fixed and was measured in two of them.
         budget: seconds of timing, about; what was found so far is then used.
         more_memory: whether a form may be taken that holds more at once than the original does at its peak.
         cache: whether choices are read from and written to files in the user's cache folder.
