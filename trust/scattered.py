@@ -17,7 +17,7 @@ from flatconv.program import Node
 def scattered(seed: int | str) -> Iterator[None]:
     """Folds inside take forms, memory formats and joint convolutions drawn from ``seed``."""
 
-    def choose(sites: Mapping[Node, Site]) -> dict[Node, Site]:
+    def choose(sites: Mapping[Node, Site], engine: str = "") -> dict[Node, Site]:
         r = random.Random(f"forms {seed}")
         last = r.random() < 0.3
         made = {n: _drawn(s, r, last) for n, s in sites.items()}
@@ -42,7 +42,7 @@ def everywhere(name: str) -> Iterator[None]:
     def fixed(here: Site) -> Site:
         return forms.take(here, name) if name in forms.possible(here) else here
 
-    def choose(sites: Mapping[Node, Site]) -> dict[Node, Site]:
+    def choose(sites: Mapping[Node, Site], engine: str = "") -> dict[Node, Site]:
         made = {n: fixed(s) for n, s in sites.items()}
         if name == together.NAME:
             for bundle in together.bundles(made):

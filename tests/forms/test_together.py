@@ -19,7 +19,7 @@ def branches(**options):
 def as_one(monkeypatch):
     """Every bundle that can be computed as one is."""
 
-    def choose(sites):
+    def choose(sites, engine=""):
         made = {n: forms.take(s, "as it is") for n, s in sites.items()}
         for bundle in together.bundles(made):
             made = together.take(made, bundle)

@@ -121,6 +121,23 @@ def test_the_original_stays_where_it_wins(world):
     assert all(not s.rule for s in flat.report.sites)
 
 
+@pytest.mark.parametrize(
+    ("anew", "captured", "chosen"),
+    [(1.01, 1.0, "as captured"), (1.01, 1.1, "fastest alone"), (0.9, 0.8, "fastest alone")],
+)
+def test_the_fastest_of_many_is_timed_anew(world, monkeypatch, anew, captured, chosen):
+    world.cost = {("sum of slices", False): FAST}
+    honest = room._Search._time
+
+    def time(search, names, words, *part):
+        if words == "the choice against the original":
+            return {names[0]: [1.0] * 5, names[1]: [captured] * 5, names[2]: [anew] * 5}
+        return honest(search, names, words, *part)
+
+    monkeypatch.setattr(room._Search, "_time", time)
+    assert fold().report.tuned.chosen == chosen
+
+
 def test_a_tie_keeps_the_fixed_choice(world):
     world.cost = {("sum of slices", False): 0.99}
     assert forms_of(fold())[0] == "as it is"

@@ -36,6 +36,8 @@ from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
 
 CLEAR = 0.98
 """A form is taken for another only where it needs less than this part of the time."""
+EVEN = 1.005
+"""A choice that takes more than this part of the original's time is none."""
 ROOM = 1.05
 """A peak above the original's by no more than this, and ``GRAIN``, is the same: allocators round."""
 GRAIN = 2**20
@@ -105,8 +107,8 @@ class _Search:
         picked = self._whole(self._combinations(fixed, alone))
         if self.settings.engine == "eager":
             picked = self._improved(picked, alone) if len(self.groups) > 1 else picked
-            picked = self._again(self._joined(picked))
-        stays = _beats(self.taken[ORIGINAL], self.taken[picked.name])
+            picked = self._joined(picked)
+        stays = self._stays(picked)
         told = self._told(picked, alone, stays)
         if self.settings.cache:
             joint = [[order.index(n) for n in bundle] for bundle in picked.joint]
@@ -247,11 +249,18 @@ class _Search:
         del self.calls[other.name]
         return picked
 
-    def _again(self, picked: _Picked) -> _Picked:
-        """What was put together is timed against the original too."""
-        if picked.name not in self.taken:
-            self.taken |= self._time([ORIGINAL, picked.name], "the best against the original")
-        return picked
+    def _stays(self, picked: _Picked) -> bool:
+        """Whether the convolutions stay as they were.
+
+        The fastest of many is in part the luckiest, so it is timed anew against the original; where it is not the faster one
+        now, the program without any rewrite is taken if that is faster.
+        """
+        found = self._time([ORIGINAL, CAPTURED, picked.name], "the choice against the original")
+        lost = any(_beats(t[ORIGINAL], t[picked.name]) for t in (found, self.taken) if picked.name in t)
+        self.taken |= found
+        ratios = [a / b for a, b in zip(found[picked.name], found[ORIGINAL], strict=False)]
+        behind = statistics.median(ratios) > EVEN
+        return lost or (behind and statistics.median(found[CAPTURED]) < statistics.median(found[picked.name]))
 
     def _time(self, names: Sequence[str], words: str, part: float = 0.5) -> dict[str, list[float]]:
         self.settings.progress(words)
