@@ -35,6 +35,5 @@ z = torch.randn(2, 16, 1, 8, 24)
 (picture,) = session.run(None, {session.get_inputs()[0].name: z.squeeze(2).numpy()})
 with torch.no_grad():
     wanted = vae.decode(z)
-print(
-    f"another size: {picture.shape}, largest difference {float((torch.from_numpy(picture) - wanted.squeeze(2)).abs().max()):.1e}"
-)
+apart = float((torch.from_numpy(picture) - wanted.squeeze(2)).abs().max())
+print(f"another size: {picture.shape}, largest difference {apart:.1e}")

@@ -161,3 +161,39 @@ def test_the_command(capsys, tmp_path):
     found = json.loads(text.out)
     assert found["settings"]["device"] == "cuda"
     assert all(isinstance(v, int) and v > 0 for v in found["peak_memory"].values())
+
+
+def test_a_patched_model_moves():
+    model, x, video = examples.image_vae(), noise(1, 3, 1, 32, 40), noise(1, 3, 5, 32, 40)
+    patched = flatconv.patch(model, {"forward": (x,)}, verify=False, tune=False)
+    with torch.no_grad():
+        for place in ("cpu", "cuda", "cpu"):
+            model.to(place)
+            folded = model(x.to(place)), model(video.to(place))
+            patched.undo()
+            wanted = model(x.to(place)), model(video.to(place))
+            patched.install()
+            assert all(near(a, b) and a.device == b.device for a, b in zip(folded, wanted, strict=True))
+        assert (patched.counts["forward"].folded, patched.counts["forward"].original) == (3, 3)
+        with torch.autocast("cuda", torch.bfloat16):
+            model.cuda()(x.cuda())
+    assert patched.counts["forward"].original == 4
+
+
+def test_patched_on_the_gpu_in_half():
+    model, x = examples.image_vae().to("cuda", torch.bfloat16), noise(2, 3, 1, 32, 40).to("cuda", torch.bfloat16)
+    with torch.no_grad():
+        wanted = model(x)
+        with flatconv.patch(model, {"forward": (x,)}) as patched:
+            assert near(model(x), wanted)
+            assert near(model(x[:1]), wanted[:1])  # folded or not: attention may have asked for more than one
+    assert patched.counts["forward"].folded >= 1
+
+
+def test_steps_in_place():
+    model, x = examples.r3d18().cuda(), noise(1, 3, 4, 32, 32).cuda()
+    flat = flatconv.fold(model, (x,), tune=False)
+    with torch.no_grad():
+        assert near(flat(x), model(x))
+    with torch.inference_mode():
+        assert near(flat(x), model(x))
