@@ -29,7 +29,7 @@ LAYERS = [
     {"fold"},
     {"parts"},
     {"patch"},
-    {"integrations"},
+    {"integrations", "backend"},
     {"bench"},
     {"study"},
     {"commands"},

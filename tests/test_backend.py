@@ -1,0 +1,169 @@
+"""torch.compile(model, backend="flatconv"): folded where it can be, right everywhere."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import flatconv
+from flatconv import backend as room
+from tests.expected import filled, sample
+
+X = sample(2, 2, 1, 6, 5, dtype=torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def compiled(model, **options):
+    """The compiled model, and the list of what was said of each graph."""
+    said = []
+    how = {k: options.pop(k) for k in ("dynamic", "fullgraph") if k in options}
+    return torch.compile(model, backend="flatconv", options={"report": said.append} | options, **how), said
+
+
+def net(*middle):
+    layers = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), *middle, nn.ReLU(inplace=True), nn.Conv3d(4, 2, 3, padding=1))
+    return filled(layers, dtype=torch.float32)
+
+
+def near(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def folded(said):
+    return [s for s in said if not isinstance(s, str)]
+
+
+def test_it_has_a_name():
+    assert "flatconv" in torch._dynamo.list_backends(exclude_tags=())
+
+
+def test_a_graph_is_folded_and_verified():
+    model = net(nn.GroupNorm(2, 4))
+    run, said = compiled(model, dynamic=False, fullgraph=True)
+    with torch.no_grad():
+        near(run(X), model(X))
+    (report,) = said
+    assert all(site.rule for site in report.sites)
+    assert report.evidence.float64_error < 1e-10
+    # Frames are another graph, in which every tap meets data.
+    frames = sample(2, 2, 4, 6, 5, dtype=torch.float32)
+    with torch.no_grad():
+        near(run(frames), model(frames))
+
+
+def test_new_weights_are_followed():
+    model = net()
+    run, said = compiled(model, dynamic=False)
+    with torch.no_grad():
+        run(X)
+        model[0].weight.mul_(-2)
+        near(run(X), model(X))
+        model.load_state_dict({k: v.flip(0) for k, v in model.state_dict().items()})
+        near(run(X), model(X))
+    assert len(said) == 1
+
+
+def test_training():
+    model = net(nn.GroupNorm(2, 4))
+    other = copy.deepcopy(model)
+    run, said = compiled(model, dynamic=False)
+    both = [torch.optim.SGD(m.parameters(), lr=1e-3) for m in (model, other)]
+    for _ in range(3):
+        for call, optimiser in ((run, both[0]), (other, both[1])):
+            optimiser.zero_grad()
+            call(X).square().mean().backward()
+            optimiser.step()
+    assert folded(said)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        near(a, b)
+        assert a.grad is not None
+    # Dead taps get zeros.
+    assert model[0].weight.grad[:, :, 0].abs().max() == 0
+    assert model[0].weight.grad[:, :, 1].abs().max() > 0
+
+
+def test_batch_norm_in_train_mode_is_compiled_as_it_is():
+    model = net(nn.BatchNorm3d(4)).train()
+    other = copy.deepcopy(model)
+    run, said = compiled(model, dynamic=False)
+    near(run(X), other(X))
+    near(model[1].running_mean, other[1].running_mean)
+    assert not folded(said)
+    assert "in place" in said[0]
+
+
+def test_a_pad_whose_gradient_inductor_fails_on():
+    model = filled(nn.Conv3d(2, 2, 3, padding=1, padding_mode="replicate"), dtype=torch.float32)
+    run, said = compiled(model, dynamic=False)
+    run(X).sum().backward()
+    assert "Inductor fails on the gradient of a replicate pad" in said[0]
+    with torch.no_grad():
+        near(run(X), model(X))
+    assert len(folded(said)) == 1
+
+
+def test_graph_breaks():
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = net(), net()
+
+        def forward(self, x):
+            y = self.first(x)
+            return self.second(y) if y.sum() < 1e9 else y
+
+    model = Broken()
+    run, said = compiled(model, dynamic=False)
+    with torch.no_grad():
+        near(run(X), model(X))
+    assert len(folded(said)) == 2
+
+
+def test_free_sizes_are_compiled_as_they_are():
+    model = net()
+    run, said = compiled(model, dynamic=True)
+    with torch.no_grad():
+        for x in (X, sample(3, 2, 1, 8, 7, dtype=torch.float32)):
+            near(run(x), model(x))
+    assert "free sizes" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "words"),
+    [
+        (nn.Conv2d(2, 2, 3), X[:, :, 0], "no convolution over three axes"),
+        (nn.Sequential(nn.Conv3d(2, 2, 3, padding=1), nn.Dropout(0.5)).train(), X, "draws random numbers"),
+    ],
+)
+def test_what_is_compiled_as_it_is(model, x, words):
+    run, said = compiled(model, dynamic=False)
+    with torch.no_grad():
+        assert run(x).shape == model(x).shape
+    assert words in said[0]
+
+
+def test_a_wrong_fold_is_not_run(monkeypatch):
+    def wrong(*args, **options):
+        raise flatconv.VerificationError("it differs")
+
+    monkeypatch.setattr(room, "fold", wrong)
+    run, _ = compiled(net(), dynamic=False)
+    with pytest.raises(Exception, match="it differs"), torch.no_grad():
+        run(X)
+
+
+def test_options_of_inductor_go_on():
+    run, said = compiled(net(), dynamic=False, max_autotune=False, verify=False)
+    with torch.no_grad():
+        run(X)
+    assert folded(said)[0].evidence.float64_error is None
+    run, _ = compiled(net(), dynamic=False, no_such_option=1)
+    with pytest.raises(Exception, match="no_such_option"), torch.no_grad():
+        run(X)
