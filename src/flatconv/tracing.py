@@ -125,8 +125,8 @@ class Tracing:
             check_runs(self.model, self.method, self.inputs, self.example)
             raise RefusedError(
                 f"{self.called} cannot be captured by torch.export: {type(e).__name__}: {first_lines(e)}. Data-dependent "
-                "shapes or branches are the usual reason: fold the submodule that holds the convolutions, or let flatconv.patch "
-                "find the parts that can be folded in place"
+                "shapes or branches are the usual reason: fold the submodule that holds the convolutions instead, or let "
+                "flatconv.patch find the parts that can be folded in place"
             ) from e
 
     def _attempts(self, assumed: Sequence[Assumed]) -> list[tuple[str, list[torch.Tensor], Dims]]:
