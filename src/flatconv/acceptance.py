@@ -137,21 +137,30 @@ def _kind(tensor: torch.Tensor) -> str:
     return str(tensor.layout) if tensor.layout != torch.strided else "complex" if tensor.is_complex() else ""
 
 
+def updates(exported: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """The buffers that a call changes in place, as batch norm in train mode does; their new values come before the results."""
+    found = []
+    for spec in exported.graph_signature.output_specs:
+        if spec.kind.name != "BUFFER_MUTATION":
+            break
+        found.append(str(spec.target).removeprefix(PREFIX))
+    return tuple(found)
+
+
 def check_mutation(exported: torch.export.ExportedProgram, inputs: Inputs) -> None:
-    """Refuse models whose calls change something, draw random numbers, or hold a graph within the graph.
+    """Refuse models whose calls change something else than buffers, draw random numbers, or hold a graph within the graph.
 
     Raises:
         RefusedError: naming what, and where.
     """
     # Whatever is returned beside the results is a change: of a buffer, an input, a parameter.
-    specs = exported.graph_signature.output_specs
+    specs = exported.graph_signature.output_specs[len(updates(exported)) :]
     changed = [o.target or o.kind.name.lower() for o in specs if o.kind.name != "USER_OUTPUT"]
     if changed:
         given = {f"tensors_{i}": n for i, n in enumerate(inputs.names)}
         names = ", ".join(given.get(str(c), str(c)).removeprefix(PREFIX) for c in changed[:3])
         raise RefusedError(
-            f"a call changes {names}{' and more' if len(changed) > 3 else ''} in place (batch norm in train mode does): "
-            "call model.eval() first, or fold the part that changes nothing"
+            f"a call changes {names}{' and more' if len(changed) > 3 else ''} in place: fold the part that changes nothing"
         )
     for node in exported.graph.nodes:
         if node.op == "call_function" and isinstance(node.target, torch._ops.HigherOrderOperator):

@@ -27,6 +27,7 @@ from flatconv.acceptance import (
     check_tensors,
     module_path,
     require_torch,
+    updates,
 )
 from flatconv.assume import Assumed, declared_facts, resolve
 from flatconv.errors import InputError, RefusedError
@@ -57,6 +58,7 @@ class Capture:
         modes: modules that looked at their train or eval mode, with what they found.
         assumed: what was declared of the inputs.
         notes: what did not stay free, and why.
+        updates: buffers that a call changes in place; the first outputs of the graph are their new values.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Capture:
     modes: Mapping[str, bool]
     assumed: tuple[Assumed, ...] = ()
     notes: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
 
     @property
     def given(self) -> dict[tuple[Node, int], Slices]:
@@ -127,6 +130,7 @@ def capture(
         modes.of(model),
         assumed,
         tuple(notes),
+        updates(exported),
     )
 
 

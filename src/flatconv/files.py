@@ -319,8 +319,13 @@ def check_one_form(flat: Folded) -> None:
     """A file has one form of a model.
 
     Raises:
-        InputError: this one has two.
+        InputError: this one has two, or changes buffers.
     """
+    if flat._updates:
+        raise InputError(
+            f"a program cannot be written of a model whose calls change {flat._updates[0]} (batch norm in train mode): call "
+            "model.eval() and fold again"
+        )
     if flat._full is not None:
         names = ", ".join(f"'{a.name}'" for a in flat.assumed if a.otherwise == "full")
         raise InputError(

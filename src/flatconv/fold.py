@@ -79,6 +79,12 @@ def fold(
         raise InputError(f"weights is {weights!r}; it may be 'folded' or 'shared'")
     settings = _settings(Tuning("onnx") if rank4 else tune)
     captured = capture(model, args, kwargs, method=method, dynamic=dynamic, assume=assume)
+    if captured.updates and weights == "folded":
+        more = f" and {len(captured.updates) - 3} more" if len(captured.updates) > 3 else ""
+        raise RefusedError(
+            f"a call changes {', '.join(captured.updates[:3])}{more} in place (batch norm in train mode does), and folded "
+            "weights are copies: call model.eval() first, or train with weights='shared'"
+        )
     analysis = analyse(captured.program, captured.given)
     tuned = None
     planned = analysis

@@ -34,7 +34,7 @@ OWN = frozenset(
     (
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
-        "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary",
+        "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -102,6 +102,7 @@ class Folded(nn.Module):
         # Setting the mode of all modules leaves those alone that have it already.
         self._other_mode = tuple(path for path, m in captured.modes.items() if m == mode)
         self._captured_mode = mode
+        self._updates = captured.updates
         self._dtypes = {name: t.dtype for name, t in self._state()}
         self._devices = self.example_devices
         places = {t.device for _, t in self._state()} | set(self.example_devices)
@@ -141,10 +142,20 @@ class Folded(nn.Module):
             self._settle()
             self._check_places(tensors)
             raise
+        if self._updates:
+            results = self._updated(results)
         if self.boundary:
             results = self.boundary.leave(results)
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
+
+    def _updated(self, results: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Put the new values of buffers in their place; the results proper are left."""
+        for name, value in zip(self._updates, results, strict=False):
+            path, _, leaf = name.rpartition(".")
+            # As batch norm's own kernel does it: what the backward pass keeps of the buffer does not count as changed.
+            self.get_submodule(path)._buffers[leaf].data.copy_(value.detach())  # type: ignore[union-attr]
+        return results[len(self._updates) :]
 
     def _check_inputs(self, tensors: Sequence[torch.Tensor]) -> None:
         """The guards and the places; inputs like those that have passed need not be looked at again."""

@@ -8,7 +8,7 @@ accurate than the original was.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from flatconv.capture import Capture
 from flatconv.errors import GuardError, PrecisionError, VerificationError, first_line
 from flatconv.interpret import REAL, evaluate, run_graph, widen
 from flatconv.lower import Lowered, Weights
+from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.oracle import SiteEvidence, site_evidence
 from flatconv.program import concrete
@@ -95,7 +96,9 @@ def verify_all(
         check_state(captured, lowered, flat, wide, weights == "shared")
         check_refusals(captured, flat)
         runs = []
-        for i, tensors in enumerate(_trials(captured)):
+        with unchanged(captured.model):
+            trials = _trials(captured)
+        for i, tensors in enumerate(trials):
             try:
                 runs.append(compare(captured, lowered, flat, wide, tensors))
             except _CannotRunError as e:
@@ -136,18 +139,16 @@ def compare(
     except (RuntimeError, ValueError, IndexError) as e:
         raise VerificationError(f"the fold fails where the original runs, for inputs {_shapes(tensors)}: {e}") from e
     # Copies, since a model may write into what it is given.
-    args, kwargs = captured.inputs.arguments([t.clone() for t in tensors])
     called = method_of(captured.model, captured.method)
     try:
-        original = type(captured.outputs)().record(called(*args, **kwargs))
+        original = _results(captured, called, [t.clone() for t in tensors])
     except Exception as e:
         raise VerificationError(
             f"the model fails for inputs {_shapes(tensors)}, which it took before: {type(e).__name__}: {first_line(e)}. "
             "Does it keep state between calls? Nothing was written"
         ) from e
     copies, shapes = [t.clone() for t in tensors], _shapes(tensors)
-    args, kwargs = captured.inputs.arguments(copies)
-    own = type(captured.outputs)().record(flat(*args, **kwargs))
+    own = _results(captured, flat, copies)
     for name, copied, tensor in zip(captured.inputs.names, copies, tensors, strict=True):
         if not torch.equal(copied.nan_to_num(), tensor.nan_to_num()):
             raise VerificationError(
@@ -171,6 +172,22 @@ def compare(
     captured_own = run_graph(captured.graph.graph, captured.weights | given, {})
     _judge(found, original, captured_own, reference)
     return found
+
+
+def _results(
+    captured: Capture, called: Callable[..., Any], tensors: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """What a call changes of buffers, then its results; the buffers are put back."""
+    args, kwargs = captured.inputs.arguments(tensors)
+    # Whatever else a call leaves behind stays, so that a model that keeps state shows it.
+    buffers = {n: b for n, b in captured.model.named_buffers(remove_duplicate=False) if n in captured.updates}
+    before = {name: b.detach().clone() for name, b in buffers.items()}
+    try:
+        results = type(captured.outputs)().record(called(*args, **kwargs))
+        return tuple(buffers[name].detach().clone() for name in captured.updates) + results
+    finally:
+        for name, b in buffers.items():
+            b.copy_(before[name])
 
 
 def _judge(

@@ -64,6 +64,13 @@ ALL = (
         train=True,
     ),
     Trap(
+        "batch-norm-train-shared",
+        "train-mode",
+        between(lambda s, t: s.norm(t), norm=nn.BatchNorm3d(4)),
+        train=True,
+        options={"weights": "shared"},
+    ),
+    Trap(
         "dropout-train",
         "train-mode",
         between(lambda s, t: s.drop(t), drop=nn.Dropout3d(0.5)),

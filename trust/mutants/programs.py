@@ -123,6 +123,13 @@ MUTANTS = (
         "two forms of one weight under one name",
     ),
     module(
+        "statistics-not-kept",
+        "train-mode",
+        "self.get_submodule(path)._buffers[leaf].data.copy_(value.detach())",
+        "self.get_submodule(path)._buffers[leaf].data.copy_(value.detach() * 0)",
+        "running statistics of a batch norm in train mode lost",
+    ),
+    module(
         "full-form-never-taken",
         "field:patches",
         "run = full",
@@ -307,8 +314,8 @@ MUTANTS = (
     module(
         "first-result-kept",
         "stale-weights",
-        "results = run(self, *tensors)",
-        "results = self.__dict__.setdefault('_kept', run(self, *tensors))",
+        "results = run(self, *given)",
+        "results = self.__dict__.setdefault('_kept', run(self, *given))",
         "the first result handed out again on every later call",
     ),
     interpret(
