@@ -3,8 +3,8 @@
     python benchmarks/training.py --json benchmarks/results/training.json
 
 An R3D-18-style network learns handwritten digits (scikit-learn's 1,797 of 8×8, enlarged) as videos of one frame, batch norm
-in train mode, with SGD and momentum. Both start from the same weights and take their steps alternately on the same batches; the fold reads
-and moves the parameters of its own copy of the model (``weights="shared"``).
+in train mode, with SGD and momentum. Both start from the same weights and take their steps alternately on the same batches; the
+fold reads and moves the parameters of its own copy of the model (``weights="shared"``).
 """
 
 from __future__ import annotations

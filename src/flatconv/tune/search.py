@@ -43,6 +43,8 @@ ROOM = 1.05
 GRAIN = 2**20
 TRIED = 2
 """Other forms that are tried for a group of convolutions within the whole model."""
+FEWEST = 3
+"""The original, the captured program and two combinations are timed whatever it takes."""
 ORIGINAL, CAPTURED, FIXED = "original", "as captured", "fixed"
 PREFERRED = (FIXED, "fastest alone", "rules alone")
 
@@ -103,7 +105,8 @@ class _Search:
                 return self._result(held, found.stays, found.told | {"cached": True})
         fixed = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
         self._begin()
-        alone = self._alone() if self.settings.engine == "eager" else {}
+        # Alone they are timed in eager PyTorch in any case: torch.compile calls the same kernels for convolutions.
+        alone = self._alone()
         picked = self._whole(self._combinations(fixed, alone))
         if self.settings.engine == "eager":
             picked = self._improved(picked, alone) if len(self.groups) > 1 else picked
@@ -197,6 +200,8 @@ class _Search:
         ranked = sorted(combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + 3 * (forms.LAST in n))
         most = max(1, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
         for name in ranked[:most]:
+            if len(self.calls) > FEWEST and self._left() < 0:
+                break  # each takes long to compile
             call = self._program(chosen(self.analysis, combinations[name]))
             if name == FIXED or works(call):
                 self.calls[name] = call
