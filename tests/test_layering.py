@@ -11,7 +11,8 @@ ROOT = Path(flatconv.__file__).parent
 
 # Lower numbers may not import higher ones. Modules of one layer may import each other only where listed as a package.
 LAYERS = [
-    {"errors", "facts", "modelstate", "findings"},
+    {"errors", "facts", "gradients", "findings"},
+    {"modelstate"},
     {"program", "guards", "signature", "archives"},
     {"assume", "acceptance"},
     {"ops"},

@@ -98,8 +98,9 @@ def test_a_part_that_is_called_with_several_sizes():
     # The narrower one fits the program of the first, and where depth is three nothing can be left out.
     assert len(route.programs) == 1
     same(net, plain, IMAGE)
-    assert route.counts.folded == 2
-    assert route.counts.original == 1
+    # A slice is not contiguous, and code may look at that.
+    assert route.counts.folded == 1
+    assert route.counts.original == 2
 
 
 def test_no_more_than_a_few_forms_of_one_part_are_recorded():
@@ -190,21 +191,22 @@ class Remembering(nn.Module):
 
 def test_a_part_that_changes_a_buffer():
     net, plain, handle = patched(Deciding(more=Remembering()))
-    assert "more.forward" in handle.left
-    same(net, plain, IMAGE)
-    agree(net.more.seen, plain.more.seen)
+    for count in (1, 2):
+        same(net, plain, IMAGE)
+        agree(net.more.seen, plain.more.seen)
+        assert int(net.more.seen) == count
+    assert folded(handle) == {"first.forward": 2, "more.forward": 2}
 
 
-def test_hooks_of_parts_run_once():
+def test_hooks_of_parts_run():
     net = filled(Deciding())
     seen = []
-    net.first.register_forward_hook(lambda m, a, y: seen.append(1))
-    net, plain, handle = patched(net)
+    net.first.register_forward_hook(lambda m, a, y: seen.append(y.shape))
+    handle = flatconv.patch(net, {"forward": (IMAGE,)})
     assert set(handle.routes) == {"first.conv.forward"}
     seen.clear()
     same(net, net, IMAGE)
-    assert len(seen) == 2
-    del plain
+    assert seen == [IMAGE.shape] * 2
 
 
 def test_recording_leaves_no_trace():

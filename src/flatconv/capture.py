@@ -58,6 +58,7 @@ class Capture:
         modes: modules that looked at their train or eval mode, with what they found.
         assumed: what was declared of the inputs.
         notes: what did not stay free, and why.
+        stops: what the model's code does to gradients and the graph does not.
         updates: buffers that a call changes in place; the first outputs of the graph are their new values.
     """
 
@@ -75,6 +76,7 @@ class Capture:
     assumed: tuple[Assumed, ...] = ()
     notes: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
 
     @property
     def given(self) -> dict[tuple[Node, int], Slices]:
@@ -131,7 +133,14 @@ def capture(
         assumed,
         tuple(notes),
         updates(exported),
+        _stops(model, modes),
     )
+
+
+def _stops(model: nn.Module, modes: Modes) -> tuple[str, ...]:
+    """What is done to gradients and does not show in a graph of values."""
+    hooks = [p or "the model" for p, m in model.named_modules() if m._backward_hooks or m._backward_pre_hooks]
+    return (*modes.stops, *(f"a backward hook of {path}" for path in hooks[:1]))
 
 
 def _as_args(args: Any) -> tuple[Any, ...]:

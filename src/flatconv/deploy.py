@@ -125,7 +125,13 @@ def _names(flat: Folded) -> list[str]:
     names: list[str] = []
     for guard in flat.guards.inputs:
         name = re.sub(r"\W+", "_", guard.name).strip("_") or "input"
-        names.append(name if name not in names else f"{name}_{len(names)}")
+        if name.startswith("output_"):
+            name = f"input_{name}"  # the results have such names
+        found, count = name, 1
+        while found in names:
+            count += 1
+            found = f"{name}_{count}"
+        names.append(found)
     return names
 
 

@@ -25,6 +25,7 @@ from flatconv.signature import Outputs
 from flatconv.tune import Tuned, Tuning
 from flatconv.tune import tune as choose
 from flatconv.verify import Evidence, verify_all
+from flatconv.watch import unregistered
 
 
 def fold(
@@ -84,6 +85,11 @@ def fold(
         raise RefusedError(
             f"a call changes {', '.join(captured.updates[:3])}{more} in place (batch norm in train mode does), and folded "
             "weights are copies: call model.eval() first, or train with weights='shared'"
+        )
+    if weights == "shared" and (found := unregistered(model)) is not None:
+        raise RefusedError(
+            f"{type(model).__name__} reads '{found}', which is in none of its registered modules, so that weights='shared' "
+            "cannot follow it: register it (nn.ModuleList, nn.ParameterList), or fold with weights='folded'"
         )
     analysis = analyse(captured.program, captured.given)
     tuned = None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from flatconv.gradients import noted
+
 HELD = (list, dict, set)
 """Containers whose content is put back too; a cache of features is usually one of them."""
 
@@ -40,17 +42,24 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def _containers(attributes: dict[str, Any]) -> Iterator[Any]:
-    """Lists, dicts and sets among the attributes, and those inside them."""
-    todo = [v for k, v in attributes.items() if isinstance(v, HELD)]
+    """Lists, dicts and sets among the attributes, what plain objects hold, and those inside them."""
+    todo = list(attributes.values())
     seen: set[int] = set()
     while todo:
         found = todo.pop()
+        if isinstance(found, tuple):
+            todo.extend(found)
+            continue
+        if not isinstance(found, HELD):
+            held = getattr(found, "__dict__", None)
+            if type(held) is not dict or isinstance(found, nn.Module | torch.Tensor | type) or callable(found):
+                continue
+            found = held
         if id(found) in seen:
             continue
         seen.add(id(found))
         yield found
-        inside = found.values() if isinstance(found, dict) else found
-        todo.extend(v for v in inside if isinstance(v, HELD))
+        todo.extend(found.values() if isinstance(found, dict) else found)
 
 
 def _copy(container: Any) -> Any:
@@ -71,14 +80,16 @@ def _put_back(container: Any, saved: Any) -> None:
 
 
 class Modes:
-    """The modules that looked at ``training`` while ``watched``.
+    """The modules that looked at ``training`` while ``watched``, and what the code did to gradients.
 
     Attributes:
         read: id of the module to its mode at that time.
+        stops: in words, what a graph of values does not show of gradients.
     """
 
     def __init__(self) -> None:
         self.read: dict[int, bool] = {}
+        self.stops: dict[str, None] = {}
         self.inside = 0
 
     def of(self, model: nn.Module) -> dict[str, bool]:
@@ -90,7 +101,8 @@ class Modes:
         """Around the call of the model itself: what torch looks at outside of it does not count."""
         self.inside += 1
         try:
-            yield
+            with noted(self.stops):
+                yield
         finally:
             self.inside -= 1
 

@@ -35,6 +35,7 @@ OWN = frozenset(
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
         "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
+        "_stops", "_shape_of_state",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -68,6 +69,7 @@ class Folded(nn.Module):
 
     report: FoldReport
     boundary: Boundary | None
+    _shape_of_state: tuple[Any, ...] | None
     _functional: Run
     _run: Run
     _full: fx.Graph | None
@@ -103,6 +105,8 @@ class Folded(nn.Module):
         self._other_mode = tuple(path for path, m in captured.modes.items() if m == mode)
         self._captured_mode = mode
         self._updates = captured.updates
+        self._stops = captured.stops
+        self._shape_of_state = None
         self._dtypes = {name: t.dtype for name, t in self._state()}
         self._devices = self.example_devices
         places = {t.device for _, t in self._state()} | set(self.example_devices)
@@ -112,6 +116,8 @@ class Folded(nn.Module):
         self._asked: set[int] = set()
         self.boundary = None
         self.train(mode)
+        if follow:
+            self._shape_of_state = _shape_of_state(self)
         self._compile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -125,11 +131,27 @@ class Folded(nn.Module):
         self._check_inputs(tensors)
         # Gradients need what the steps read, so nothing is written over while they may be asked for.
         learns = torch.is_grad_enabled()
+        if learns and self._stops:
+            self._check_gradients(tensors)
+        followed = self._shape_of_state is not None and not torch.compiler.is_compiling()
+        if followed and _shape_of_state(self) != self._shape_of_state:
+            raise GuardError(
+                "parameters or buffers of the model were added, taken away, tied, untied, or changed in shape or type since it "
+                "was folded: fold it again"
+            )
         run = self._functional if learns else self._run
         full = self._functional_full if learns else self._run_full
         for i, assumed in enumerate(self.assumed):
+            if learns and tensors[assumed.position].requires_grad and assumed.otherwise != "full":
+                raise GuardError(
+                    f"'{assumed.name}' requires a gradient, and of slices that are declared to be equal only one is read, so "
+                    "that it would get the gradients of all: fold without the declaration"
+                )
             if assumed.otherwise == "full":
-                if full is not None and assumed.difference(tensors[assumed.position]) is not None:
+                declared = tensors[assumed.position]
+                if full is not None and (
+                    (learns and declared.requires_grad) or assumed.difference(declared) is not None
+                ):
                     run = full
             elif assumed.check == "always" or (assumed.check == "first" and i not in self._asked):
                 assumed.require(tensors)
@@ -148,6 +170,15 @@ class Folded(nn.Module):
             results = self.boundary.leave(results)
         assert self._outputs.rebuild is not None
         return self._outputs.rebuild(results)
+
+    def _check_gradients(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Refuse calls that ask for gradients, of a model whose code does something to them that the graph does not show."""
+        asked = any(t.requires_grad for t in tensors)
+        if asked or (self._shape_of_state is not None and any(p.requires_grad for p in self.parameters())):
+            raise GuardError(
+                f"the model's code does something to gradients that a program of its values does not show ({self._stops[0]}): "
+                "call the original for gradients, or this under torch.no_grad()"
+            )
 
     def _updated(self, results: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Put the new values of buffers in their place; the results proper are left."""
@@ -371,6 +402,20 @@ class Folded(nn.Module):
         raise InputError(
             "a folded model cannot be pickled: write it with .save('model.pt2') or .save_weights('w.safetensors')"
         )
+
+
+def _shape_of_state(root: nn.Module) -> tuple[Any, ...]:
+    """Which parameters and buffers there are, of what shape and type, and which of them are one."""
+    found: list[Any] = []
+    first: dict[int, int] = {}
+    for module in root.modules():
+        for held in (module._parameters, module._buffers):
+            for name, t in held.items():
+                if t is None:
+                    found.append(name)
+                else:
+                    found.append((name, t.shape, t.dtype, type(t), first.setdefault(id(t), len(first))))
+    return tuple(found)
 
 
 def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules import module as room
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
 from flatconv.acceptance import check_model
-from flatconv.errors import GuardError, InputError, RefusedError
+from flatconv.errors import GuardError, InputError, RefusedError, first_line
 from flatconv.fold import fold
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.signature import method_of
 from flatconv.tune import Tuning
-from flatconv.watch import HOOKS, Watch, attributes, passing
+from flatconv.watch import HOOKS, PATCHED, Watch, attributes, passing, steady, unregistered
 
 if TYPE_CHECKING:
     from flatconv.report.fold import FoldReport
@@ -34,6 +37,9 @@ class Call:
         self.kwargs = kwargs
 
 
+GLOBAL_HOOKS = (
+    "_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks",
+)  # fmt: skip
 NOTHING = "nothing to fold, or the original is the fastest here"
 Calls = Mapping[str, "Sequence[Any] | Call | Sequence[Call]"]
 
@@ -81,13 +87,16 @@ class Route:
         # A copy that shares this class has weights of its own.
         if instance is not self.owner:
             return original(instance, *args, **kwargs)
-        why = []
+        why: list[str] = []
         if (elsewhere := _elsewhere()) is not None:
             why = [elsewhere]
         elif (changed := self.watch.changed()) is not None:
             why = [f"{changed} is not what it was when the model was folded"]
         else:
             for program in self.programs:
+                if (other := _unlike(program, args, kwargs)) is not None:
+                    why.append(other)
+                    continue
                 try:
                     result = program(*args, **kwargs)
                 except GuardError as e:
@@ -100,12 +109,24 @@ class Route:
         return original(instance, *args, **kwargs)
 
 
+def _unlike(program: Folded, args: Any, kwargs: Any) -> str | None:
+    """What code may look at in its inputs beside what a program checks: one tensor passed twice, and the order in memory."""
+    given = [t for t in pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    if len({id(t) for t in given}) != len(given):
+        return "one tensor is passed twice, and the model was folded for different ones"
+    if not all(t.is_contiguous() for t in given):
+        return "an input is not contiguous, and the model was folded for contiguous ones"
+    return None
+
+
 def _elsewhere() -> str | None:
     """Why no folded program is taken whatever the call is."""
     if torch.compiler.is_compiling():
         return "the call is being compiled or exported: fold the model, and compile what fold returns"
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return "autocast is on, and the model was folded without it"
+    if any(getattr(room, name) for name in GLOBAL_HOOKS):
+        return "there are hooks for all modules, which a folded program does not have"
     return None
 
 
@@ -131,8 +152,15 @@ class Patched:
             by_owner.setdefault(id(route.owner), []).append(route)
         for routes in by_owner.values():
             owner, kind = routes[0].owner, type(routes[0].owner)
-            made = _subclass(kind, routes)
-            object.__setattr__(owner, "__class__", made)
+            try:
+                made = _subclass(kind, routes)
+                object.__setattr__(owner, "__class__", made)
+            except Exception as e:
+                self.undo()
+                raise RefusedError(
+                    f"a subclass of {kind.__name__} cannot be made or given to the model, so that nothing was patched: "
+                    f"{type(e).__name__}: {first_line(e)}"
+                ) from e
             self._undone.append((owner, made, kind))
 
     def undo(self) -> None:
@@ -219,6 +247,8 @@ def patch(
     if not isinstance(calls, Mapping) or not calls:
         raise InputError('calls must name methods with their example calls, such as {"forward": (x,)}')
     owners = {name: _owner(model, name) for name in calls}
+    if assume is not None and not (isinstance(assume, Mapping) and set(assume) <= set(calls)):
+        raise InputError('assume is by name of the method here: {"forward": {"x": flatconv.repeated(dim=2)}}')
     how = {"dynamic": dynamic, "tune": tune, "verify": verify}
     routes: dict[str, Route] = {}
     left: dict[str, str] = {}
@@ -257,10 +287,29 @@ def routed(owner: nn.Module, method: str, examples: Sequence[Call], how: Mapping
         raise RefusedError(
             f"'{method}' of this {type(owner).__name__} was replaced by an attribute of the object, which would hide the patch"
         )
-    if method == "forward" and any(getattr(owner, h) for h in HOOKS):
+    if not inspect.isfunction(inspect.getattr_static(type(owner), method, None)):
         raise RefusedError(
-            f"this {type(owner).__name__} has hooks, which would run twice: remove them, patch it, and register them again"
+            f"'{method}' of {type(owner).__name__} is no plain method of its class"
+            + (f": name the method of the module, '{method}.forward'" if method in owner._modules else "")
         )
+    for path, module in owner.named_modules():
+        hooks = [h for name in HOOKS for h in getattr(module, name).values() if not isinstance(h, WeightNorm)]
+        if hooks:
+            where = f"{path!r} in it" if path else f"this {type(owner).__name__}"
+            raise RefusedError(
+                f"{where} has hooks, which a folded program would not run: remove them, patch it, and register them again"
+            )
+    if (found := unregistered(owner)) is not None:
+        raise RefusedError(
+            f"{type(owner).__name__} reads '{found}', which is in none of its registered modules: a program cannot follow it"
+        )
+    for call in examples:
+        if any(
+            not t.is_contiguous() for t in pytree.tree_leaves((call.args, call.kwargs)) if isinstance(t, torch.Tensor)
+        ):
+            raise InputError(
+                f"the example call of '{method}' has a tensor that is not contiguous: pass tensor.contiguous()"
+            )
     loose = _state_of_calls(owner, method, examples[0])
     programs: list[Folded] = []
     for call in examples:
@@ -313,12 +362,18 @@ def _state_of_calls(owner: nn.Module, method: str, call: Call) -> set[tuple[str,
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unchanged(owner):
             before = attributes(owner)
             first = _run(owner, method, call)
-            loose = passing(before, attributes(owner))
-            if loose and not alike(first, _run(owner, method, call)):
-                names = ", ".join(sorted(f"{p}.{k}".lstrip(".") for p, k in loose))
+            between = attributes(owner)
+            loose = passing(before, between)
+            second = _run(owner, method, call) if loose else first
+            names = ", ".join(sorted(f"{p}.{k}".lstrip(".") for p, k in loose))
+            if loose and not alike(first, second):
                 raise RefusedError(
                     f"a second call of {method} gives another result than the first: it keeps state in {names}, which a folded "
                     "program would not see"
+                )
+            if loose and not steady(between, attributes(owner), loose):
+                raise RefusedError(
+                    f"a call of {method} leaves something behind in {names}, which a folded program would not"
                 )
     except RefusedError:
         raise
@@ -339,14 +394,20 @@ def _subclass(kind: type[nn.Module], routes: Sequence[Route]) -> type[nn.Module]
     """A class whose methods go through the routes; of the same name, and copied and pickled as the one it is made of."""
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
-        found = kind.__reduce_ex__(self, protocol)
-        if isinstance(found, tuple) and found[0] is copyreg.__newobj__ and found[1] == (made,):  # type: ignore[attr-defined]
+        # As what it is without the patch: classes may name their own when they are pickled.
+        object.__setattr__(self, "__class__", kind)
+        try:
+            found = self.__reduce_ex__(protocol)
+        finally:
+            object.__setattr__(self, "__class__", made)
+        if isinstance(found, tuple) and found[0] is copyreg.__newobj__ and found[1] == (kind,):  # type: ignore[attr-defined]
             # pickle holds what __newobj__ makes against the object's own class; object.__new__ makes the same.
             return (object.__new__, (kind,), *found[2:])
         return found
 
     body: dict[str, Any] = {r.method: _through(getattr(kind, r.method), r) for r in routes}
     body |= {
+        PATCHED: kind,
         "__reduce_ex__": reduce,
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,

@@ -151,7 +151,13 @@ class Outputs:
             RefusedError: the result holds something that cannot be put back around other tensors.
         """
         tensors: list[torch.Tensor] = []
-        rebuild = _take(value, tensors, "the output")
+        try:
+            rebuild = _take(value, tensors, "the output")
+        except RecursionError as e:
+            raise RefusedError(
+                f"the output is a {type(value).__name__} that holds itself, which cannot be rebuilt around other tensors: fold "
+                "a method that returns tensors"
+            ) from e
         if not tensors:
             raise RefusedError(
                 f"the model returns no tensor but {type(value).__name__}: fold a method that returns one"
@@ -202,7 +208,13 @@ def _take_object(value: Any, tensors: list[torch.Tensor], where: str) -> Callabl
 def _plain_class(kind: type) -> bool:
     """Whether all that an object of a class holds are its attributes: not so for a subclass of list or dict."""
     makes: tuple[Any, ...] = (object.__new__, types.SimpleNamespace.__new__)
-    return any(kind.__new__ is make for make in makes)
+    slots = any(s not in ("__dict__", "__weakref__") for k in kind.__mro__ for s in _slots(k))
+    return not slots and any(kind.__new__ is make for make in makes)
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    held = kind.__dict__.get("__slots__", ())
+    return (held,) if isinstance(held, str) else tuple(held)
 
 
 def method_of(model: nn.Module, method: str) -> Callable[..., Any]:
