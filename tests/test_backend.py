@@ -109,6 +109,61 @@ def test_a_pad_whose_gradient_inductor_fails_on():
     assert len(folded(said)) == 1
 
 
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
+
+
+class Stopping(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.conv = nn.Conv3d(2, 2, 3, padding=1)
+        self.how = how
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.how == "detach":
+            return y.detach() + self.conv(x)
+        if self.how == "no_grad":
+            with torch.no_grad():
+                z = self.conv(x)
+            return y + z
+        return Doubled.apply(y)
+
+
+@pytest.mark.parametrize("how", ["detach", "no_grad", "a function"])
+def test_gradients_that_the_code_stops_or_changes(how):
+    model = filled(Stopping(how), dtype=torch.float32)
+    other = copy.deepcopy(model)
+    run, said = compiled(model, dynamic=False)
+    for call in (run, other):
+        call(X).square().sum().backward()
+    assert not folded(said)
+    near(model.conv.weight.grad, other.conv.weight.grad)
+
+
+def test_results_in_the_memory_of_inputs():
+    class Returning(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(2, 2, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x), x.contiguous()
+
+    run, said = compiled(Returning(), dynamic=False)
+    x = torch.zeros(1, 1, 5, 6, 2).permute(0, 4, 1, 2, 3)
+    with torch.no_grad():
+        run(x)[1].add_(1)
+    assert float(x.abs().sum()) == 0
+    assert said
+
+
 def test_graph_breaks():
     class Broken(nn.Module):
         def __init__(self):

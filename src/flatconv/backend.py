@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from flatconv import gradients
 from flatconv.errors import FlatconvError, RefusedError, VerificationError, first_line
 from flatconv.fold import fold
 from flatconv.module import Folded
@@ -94,18 +95,22 @@ def _folded(graph: fx.GraphModule, inputs: Sequence[Any], verify: bool) -> tuple
     if not any(site.rule for site in flat.report.sites):
         raise RefusedError("nothing in it can be folded")
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        _check_backward(flat)
+        _check_backward(graph, flat)
     return _as_graph(flat), places, flat.report
 
 
-def _check_backward(flat: Folded) -> None:
-    """Refuse what Inductor fails on when gradients are asked for, as of torch 2.13.
+def _check_backward(graph: fx.GraphModule, flat: Folded) -> None:
+    """Refuse graphs whose gradients a fold does not have, and what Inductor fails on as of torch 2.13.
 
     The layout that it expects of the gradient of such a pad is not the one that it gets.
 
     Raises:
-        RefusedError: naming the pad.
+        RefusedError: naming what it is.
     """
+    for node in graph.graph.nodes:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        if node.op in ("call_function", "call_method") and (name in gradients.NAMES or "autograd_function" in name):
+            raise RefusedError(f"it does something to gradients that a program of its values does not show ({name})")
     for node in flat.graph.nodes:
         if (
             node.target == torch.ops.aten.pad.default
@@ -143,7 +148,8 @@ def _real(fake: torch.Tensor) -> torch.Tensor:
         raise RefusedError("the graph takes a complex tensor")
     else:
         made = torch.randint(0, 2, sizes, generator=noise).to(fake.dtype)
-    return made.to(fake.device)
+    # In the order in memory of the real one, which operators look at.
+    return torch.empty_strided(sizes, [int(s) for s in fake.stride()], dtype=fake.dtype, device=fake.device).copy_(made)
 
 
 class _Graph(nn.Module):

@@ -55,17 +55,9 @@ def noted(found: dict[str, None]) -> Iterator[None]:
         found[f"{cls.__name__}, a function with a backward pass of its own"] = None
         return before.__func__(cls, *args, **kwargs)
 
-    inference = torch.inference_mode.__enter__
-
-    def enter(self: Any) -> Any:
-        found["inference mode"] = None
-        return inference(self)
-
     function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
-    torch.inference_mode.__enter__ = enter  # type: ignore[method-assign]
     try:
         with _Noting(found):
             yield
     finally:
         function.apply = before  # type: ignore[method-assign]
-        torch.inference_mode.__enter__ = inference  # type: ignore[method-assign]

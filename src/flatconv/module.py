@@ -35,7 +35,7 @@ OWN = frozenset(
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
         "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
-        "_stops", "_shape_of_state",
+        "stops", "_shape_of_state",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -64,6 +64,8 @@ class Folded(nn.Module):
         assumed: what was declared of them.
         example_shapes: of the example it was folded for.
         example_devices: likewise.
+        stops: what the original's code does to gradients and a program of its values does not show; calls that ask for
+            gradients are refused then.
         boundary: with ``rank4=True``, the axes that stay outside of the graph; else None.
     """
 
@@ -105,7 +107,7 @@ class Folded(nn.Module):
         self._other_mode = tuple(path for path, m in captured.modes.items() if m == mode)
         self._captured_mode = mode
         self._updates = captured.updates
-        self._stops = captured.stops
+        self.stops = captured.stops
         self._shape_of_state = None
         self._dtypes = {name: t.dtype for name, t in self._state()}
         self._devices = self.example_devices
@@ -131,7 +133,7 @@ class Folded(nn.Module):
         self._check_inputs(tensors)
         # Gradients need what the steps read, so nothing is written over while they may be asked for.
         learns = torch.is_grad_enabled()
-        if learns and self._stops:
+        if learns and self.stops:
             self._check_gradients(tensors)
         followed = self._shape_of_state is not None and not torch.compiler.is_compiling()
         if followed and _shape_of_state(self) != self._shape_of_state:
@@ -176,7 +178,7 @@ class Folded(nn.Module):
         asked = any(t.requires_grad for t in tensors)
         if asked or (self._shape_of_state is not None and any(p.requires_grad for p in self.parameters())):
             raise GuardError(
-                f"the model's code does something to gradients that a program of its values does not show ({self._stops[0]}): "
+                f"the model's code does something to gradients that a program of its values does not show ({self.stops[0]}): "
                 "call the original for gradients, or this under torch.no_grad()"
             )
 

@@ -21,7 +21,7 @@ from flatconv.errors import GuardError, InputError, RefusedError, first_line
 from flatconv.fold import fold
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
-from flatconv.signature import method_of
+from flatconv.signature import Outputs, method_of
 from flatconv.tune import Tuning
 from flatconv.watch import HOOKS, PATCHED, Watch, attributes, passing, steady, unregistered
 
@@ -362,6 +362,8 @@ def _state_of_calls(owner: nn.Module, method: str, call: Call) -> set[tuple[str,
         with torch.no_grad(), torch.random.fork_rng(devices=[]), unchanged(owner):
             before = attributes(owner)
             first = _run(owner, method, call)
+            if any(t.is_inference() for t in Outputs().record(first)) and not torch.is_inference_mode_enabled():
+                raise RefusedError(f"{method} computes in inference mode, which a folded program would not")
             between = attributes(owner)
             loose = passing(before, between)
             second = _run(owner, method, call) if loose else first
