@@ -405,7 +405,10 @@ def test_results_in_the_memory_of_inputs():
     x = torch.zeros(1, 1, 5, 6, 2, dtype=torch.float64).permute(0, 4, 1, 2, 3)
     model(x)[1].add_(1)
     assert float(x.abs().sum()) == 0
-    del plain
+    flat = flatconv.fold(plain, (X,))
+    flat(X.clone())
+    with pytest.raises(flatconv.GuardError, match="is not contiguous, and a result lies in the memory of an input"):
+        flat(x)
 
 
 def test_one_tensor_twice():

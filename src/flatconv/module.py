@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from flatconv.aliases import owner
 from flatconv.errors import GuardError, InputError
 from flatconv.rank4 import Boundary, lowered
 from flatconv.reuse import in_place
@@ -35,7 +36,7 @@ OWN = frozenset(
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
         "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
-        "stops", "_shape_of_state",
+        "stops", "_shape_of_state", "_lends",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -109,6 +110,7 @@ class Folded(nn.Module):
         self._updates = captured.updates
         self.stops = captured.stops
         self._shape_of_state = None
+        self._lends = _lends(graph, captured)
         self._dtypes = {name: t.dtype for name, t in self._state()}
         self._devices = self.example_devices
         places = {t.device for _, t in self._state()} | set(self.example_devices)
@@ -131,6 +133,11 @@ class Folded(nn.Module):
         tensors = self._inputs.flatten(args, kwargs)
         self._check_mode()
         self._check_inputs(tensors)
+        if self._lends and not all(t.is_contiguous() for t in tensors):
+            raise GuardError(
+                "an input is not contiguous, and a result lies in the memory of an input: whether it does so in the original "
+                "depends on that; pass tensor.contiguous()"
+            )
         # Gradients need what the steps read, so nothing is written over while they may be asked for.
         learns = torch.is_grad_enabled()
         if learns and self.stops:
@@ -404,6 +411,14 @@ class Folded(nn.Module):
         raise InputError(
             "a folded model cannot be pickled: write it with .save('model.pt2') or .save_weights('w.safetensors')"
         )
+
+
+def _lends(graph: fx.Graph, captured: Capture) -> bool:
+    """Whether a result lies in the memory of an input, as it does for contiguous ones."""
+    results: Any = graph.output_node().args[0]
+    return all(t.is_contiguous() for t in captured.example) and any(
+        isinstance(r, fx.Node) and owner(r).op == "placeholder" for r in results
+    )
 
 
 def _shape_of_state(root: nn.Module) -> tuple[Any, ...]:
