@@ -21,7 +21,7 @@ LAYERS = [
     {"exporting", "stack"},
     {"tracing"},
     {"analyse", "capture", "interpret", "aliases"},
-    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse", "rank4"},
+    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse", "rank4", "state"},
     {"audit", "module", "oracle"},
     {"soundness", "reinit", "depths", "deploy"},
     {"tune"},

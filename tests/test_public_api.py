@@ -37,8 +37,8 @@ def test_audit():
 
 def test_fold():
     assert parameters(flatconv.fold) == [
-        "model", "args=()", "kwargs=None", "method=forward", "assume=None", "dynamic=auto", "weights=folded", "tune=True",
-        "verify=True",
+        "model", "args=()", "kwargs=None", "method=forward", "assume=None", "dynamic=auto", "weights=folded", "rank4=False",
+        "tune=True", "verify=True",
     ]  # fmt: skip
     names = {f.name for f in dataclasses.fields(FoldReport)}
     assert names >= {"sites", "evidence", "assumptions", "unused_parameters"}

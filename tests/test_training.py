@@ -171,8 +171,12 @@ def test_buffers_of_the_users_own():
 
     plain, model, flat = pair(lambda: filled(Counting()))
     for _ in range(2):
-        agree(flat(X), plain(X))
+        with torch.no_grad():
+            agree(flat(X), plain(X))
         same_state(model, plain)
+    # Its code detaches, and what that does to gradients does not show in the program.
+    with pytest.raises(flatconv.GuardError, match="does something to gradients"):
+        flat(X)
 
 
 def test_folded_copies_are_refused():

@@ -17,6 +17,7 @@ from flatconv.aliases import owner
 from flatconv.errors import GuardError, InputError
 from flatconv.rank4 import Boundary, lowered
 from flatconv.reuse import in_place
+from flatconv.state import mirror, read, register, shape_of_state
 
 if TYPE_CHECKING:
     from flatconv.capture import Capture
@@ -89,11 +90,11 @@ class Folded(nn.Module):
     ) -> None:
         super().__init__()
         if follow:
-            _mirror(self, captured.model)
+            mirror(self, captured.model)
             self._modules[LITERALS] = nn.Module()
         self._literals = frozenset(state) if follow else frozenset()
         for name, tensor in state.items():
-            _register(self, f"{LITERALS}.{name}" if follow else name, tensor, persistent=not follow)
+            register(self, f"{LITERALS}.{name}" if follow else name, tensor, persistent=not follow)
         self.graph = graph
         # The graph that a call takes of which a declaration with otherwise="full" is not true. It reads the same state.
         self._full = full
@@ -121,7 +122,7 @@ class Folded(nn.Module):
         self.boundary = None
         self.train(mode)
         if follow:
-            self._shape_of_state = _shape_of_state(self)
+            self._shape_of_state = shape_of_state(self)
         self._compile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -143,7 +144,7 @@ class Folded(nn.Module):
         if learns and self.stops:
             self._check_gradients(tensors)
         followed = self._shape_of_state is not None and not torch.compiler.is_compiling()
-        if followed and _shape_of_state(self) != self._shape_of_state:
+        if followed and shape_of_state(self) != self._shape_of_state:
             raise GuardError(
                 "parameters or buffers of the model were added, taken away, tied, untied, or changed in shape or type since it "
                 "was folded: fold it again"
@@ -373,7 +374,7 @@ class Folded(nn.Module):
             for node, target in zip(nodes, names, strict=True):
                 node.target = target
         # fx would write the names of weights as they are. They come from the model and may be anything.
-        source = re.sub(rf"\bself\.{READ}(\d+)_", lambda m: _read(self, self._place(names[int(m[1])])), python.src)
+        source = re.sub(rf"\bself\.{READ}(\d+)_", lambda m: read(self, self._place(names[int(m[1])])), python.src)
         # Kept where Python looks for source lines, so that tracebacks and torch.compile can show them.
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         weakref.finalize(self, linecache.cache.pop, name, None)
@@ -421,20 +422,6 @@ def _lends(graph: fx.Graph, captured: Capture) -> bool:
     )
 
 
-def _shape_of_state(root: nn.Module) -> tuple[Any, ...]:
-    """Which parameters and buffers there are, of what shape and type, and which of them are one."""
-    found: list[Any] = []
-    first: dict[int, int] = {}
-    for module in root.modules():
-        for held in (module._parameters, module._buffers):
-            for name, t in held.items():
-                if t is None:
-                    found.append(name)
-                else:
-                    found.append((name, t.shape, t.dtype, type(t), first.setdefault(id(t), len(first))))
-    return tuple(found)
-
-
 def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:
     """A copy of a graph with another device in the place of one."""
     graph = copy.deepcopy(graph)
@@ -446,39 +433,3 @@ def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Grap
         node.args = fx.node.map_aggregate(node.args, moved)
         node.kwargs = fx.node.map_aggregate(node.kwargs, moved)
     return graph
-
-
-def _mirror(copied: nn.Module, original: nn.Module) -> None:
-    """The same tree of plain containers around the very dictionaries of the original, so that nothing can go stale."""
-    copied._parameters = original._parameters
-    copied._buffers = original._buffers
-    copied._non_persistent_buffers_set = original._non_persistent_buffers_set
-    for name, child in original._modules.items():
-        if child is not None:
-            copied._modules[name] = nn.Module()
-            _mirror(copied._modules[name], child)  # type: ignore[arg-type]
-
-
-def _register(root: nn.Module, name: str, tensor: torch.Tensor, persistent: bool = True) -> None:
-    """Put a tensor where its dotted name says, making plain containers on the way.
-
-    Written into the modules' own dictionaries: the names that ``add_module`` refuses may be names of the original.
-    """
-    *path, leaf = name.split(".")
-    for part in path:
-        root = root._modules.setdefault(part, nn.Module())  # type: ignore[assignment]
-    if isinstance(tensor, nn.Parameter):
-        root._parameters[leaf] = tensor
-    else:
-        root._buffers[leaf] = tensor
-        if not persistent:
-            root._non_persistent_buffers_set.add(leaf)
-
-
-def _read(root: nn.Module, name: str) -> str:
-    """Python that reads a tensor of the state: ``self._modules['conv']._parameters['weight']``."""
-    *path, leaf = name.split(".")
-    for part in path:
-        root = root._modules[part]  # type: ignore[assignment]
-    kind = "_parameters" if leaf in root._parameters else "_buffers"
-    return "self" + "".join(f"._modules[{p!a}]" for p in path) + f".{kind}[{leaf!a}]"

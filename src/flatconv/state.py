@@ -1,0 +1,58 @@
+"""The state of a folded model: tensors under the original's names, or the very dictionaries of the original."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def mirror(copied: nn.Module, original: nn.Module) -> None:
+    """The same tree of plain containers around the very dictionaries of the original, so that nothing can go stale."""
+    copied._parameters = original._parameters
+    copied._buffers = original._buffers
+    copied._non_persistent_buffers_set = original._non_persistent_buffers_set
+    for name, child in original._modules.items():
+        if child is not None:
+            copied._modules[name] = nn.Module()
+            mirror(copied._modules[name], child)  # type: ignore[arg-type]
+
+
+def register(root: nn.Module, name: str, tensor: torch.Tensor, persistent: bool = True) -> None:
+    """Put a tensor where its dotted name says, making plain containers on the way.
+
+    Written into the modules' own dictionaries: the names that ``add_module`` refuses may be names of the original.
+    """
+    *path, leaf = name.split(".")
+    for part in path:
+        root = root._modules.setdefault(part, nn.Module())  # type: ignore[assignment]
+    if isinstance(tensor, nn.Parameter):
+        root._parameters[leaf] = tensor
+    else:
+        root._buffers[leaf] = tensor
+        if not persistent:
+            root._non_persistent_buffers_set.add(leaf)
+
+
+def read(root: nn.Module, name: str) -> str:
+    """Python that reads a tensor of the state: ``self._modules['conv']._parameters['weight']``."""
+    *path, leaf = name.split(".")
+    for part in path:
+        root = root._modules[part]  # type: ignore[assignment]
+    kind = "_parameters" if leaf in root._parameters else "_buffers"
+    return "self" + "".join(f"._modules[{p!a}]" for p in path) + f".{kind}[{leaf!a}]"
+
+
+def shape_of_state(root: nn.Module) -> tuple[Any, ...]:
+    """Which parameters and buffers there are, of what shape and type, and which of them are one."""
+    found: list[Any] = []
+    first: dict[int, int] = {}
+    for module in root.modules():
+        for held in (module._parameters, module._buffers):
+            for name, t in held.items():
+                if t is None:
+                    found.append(name)
+                else:
+                    found.append((name, t.shape, t.dtype, type(t), first.setdefault(id(t), len(first))))
+    return tuple(found)
