@@ -59,6 +59,7 @@ class Capture:
         assumed: what was declared of the inputs.
         notes: what did not stay free, and why.
         stops: what the model's code does to gradients and the graph does not.
+        layouts: what its code asks of the order in memory.
         updates: buffers that a call changes in place; the first outputs of the graph are their new values.
     """
 
@@ -77,6 +78,7 @@ class Capture:
     notes: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
+    layouts: tuple[str, ...] = ()
 
     @property
     def given(self) -> dict[tuple[Node, int], Slices]:
@@ -134,6 +136,7 @@ def capture(
         tuple(notes),
         updates(exported),
         _stops(model, modes),
+        tuple(modes.layouts),
     )
 
 

@@ -27,17 +27,22 @@ NAMES = {
 }
 ATTRIBUTES = ("data", "grad", "grad_fn", "requires_grad", "is_leaf")
 """Of tensors, read or set."""
+LAYOUT = ("is_contiguous", "stride", "storage_offset", "data_ptr", "storage", "untyped_storage")
+"""What tells how a tensor lies in memory."""
 
 
 class _Noting(TorchFunctionMode):
-    def __init__(self, found: dict[str, None]) -> None:
+    def __init__(self, found: dict[str, None], layouts: dict[str, None]) -> None:
         super().__init__()
         self.found = found
+        self.layouts = layouts
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name in NAMES:
             self.found[NAMES[name]] = None
+        elif name in LAYOUT:
+            self.layouts[name] = None
         elif name in ("__get__", "__set__"):
             attribute = getattr(getattr(func, "__self__", None), "__name__", "")
             if attribute in ATTRIBUTES:
@@ -46,8 +51,8 @@ class _Noting(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def noted(found: dict[str, None]) -> Iterator[None]:
-    """Note in ``found`` what code does to gradients."""
+def noted(found: dict[str, None], layouts: dict[str, None]) -> Iterator[None]:
+    """Note in ``found`` what code does to gradients, and in ``layouts`` what it asks of the order in memory."""
     function = torch.autograd.Function
     before = function.__dict__["apply"]
 
@@ -57,7 +62,7 @@ def noted(found: dict[str, None]) -> Iterator[None]:
 
     function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
     try:
-        with _Noting(found):
+        with _Noting(found, layouts):
             yield
     finally:
         function.apply = before  # type: ignore[method-assign]

@@ -85,11 +85,13 @@ class Modes:
     Attributes:
         read: id of the module to its mode at that time.
         stops: in words, what a graph of values does not show of gradients.
+        layouts: what the code asked of the order in memory.
     """
 
     def __init__(self) -> None:
         self.read: dict[int, bool] = {}
         self.stops: dict[str, None] = {}
+        self.layouts: dict[str, None] = {}
         self.inside = 0
 
     def of(self, model: nn.Module) -> dict[str, bool]:
@@ -101,7 +103,7 @@ class Modes:
         """Around the call of the model itself: what torch looks at outside of it does not count."""
         self.inside += 1
         try:
-            with noted(self.stops):
+            with noted(self.stops, self.layouts):
                 yield
         finally:
             self.inside -= 1

@@ -136,8 +136,8 @@ class Folded(nn.Module):
         self._check_inputs(tensors)
         if self._lends and not all(t.is_contiguous() for t in tensors):
             raise GuardError(
-                "an input is not contiguous, and a result lies in the memory of an input: whether it does so in the original "
-                "depends on that; pass tensor.contiguous()"
+                "an input is not contiguous, and the model's code looks at that, or a result lies in the memory of an input, "
+                "which in the original depends on it: pass tensor.contiguous()"
             )
         # Gradients need what the steps read, so nothing is written over while they may be asked for.
         learns = torch.is_grad_enabled()
@@ -415,11 +415,10 @@ class Folded(nn.Module):
 
 
 def _lends(graph: fx.Graph, captured: Capture) -> bool:
-    """Whether a result lies in the memory of an input, as it does for contiguous ones."""
+    """Whether it matters that inputs are contiguous, as those of the example are."""
     results: Any = graph.output_node().args[0]
-    return all(t.is_contiguous() for t in captured.example) and any(
-        isinstance(r, fx.Node) and owner(r).op == "placeholder" for r in results
-    )
+    lends = any(isinstance(r, fx.Node) and owner(r).op == "placeholder" for r in results)
+    return all(t.is_contiguous() for t in captured.example) and (lends or bool(captured.layouts))
 
 
 def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:

@@ -72,4 +72,4 @@ def test_a_missing_package_is_a_row(zoo, monkeypatch):
     monkeypatch.setitem(sys.modules, "monai", None)
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     monkeypatch.setattr(zoo.harness, "pin", lambda: None)
-    assert "monai" in zoo.work("MONAI UNet, CT of 32 slices", "eager", True)["why_not"]
+    assert "monai" in zoo.work("MONAI UNet, CT of 32 slices", ["eager"], True)["eager"]["why_not"]
