@@ -28,6 +28,7 @@ LAYERS = [
     {"verify"},
     {"report"},
     {"fold"},
+    {"route"},
     {"parts"},
     {"patch"},
     {"integrations", "backend"},

@@ -5,8 +5,9 @@ from flatconv.audit import Audit, audit
 from flatconv.errors import FlatconvError, GuardError, InputError, RefusedError, VerificationError
 from flatconv.fold import fold
 from flatconv.module import Folded
-from flatconv.patch import Call, Patched, patch
+from flatconv.patch import Patched, patch
 from flatconv.reinit import reinit
+from flatconv.route import Call
 from flatconv.stack import Stack, Window, stack
 from flatconv.tune import Tuning
 

@@ -10,7 +10,6 @@ folded is compiled as it is. Options beside ``report`` and ``verify`` go to Indu
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from flatconv import gradients
 from flatconv.errors import FlatconvError, RefusedError, VerificationError, first_line
 from flatconv.fold import fold
 from flatconv.module import Folded
+from flatconv.state import as_module
 
 log = logging.getLogger("flatconv")
 Compiled = Callable[..., Any]
@@ -52,7 +52,7 @@ def backend(
     report, verify = rest.pop("report", None), rest.pop("verify", True)
     patches: dict[str, Any] = {"config_patches": rest} if rest else {}
     try:
-        folded, places, said = _folded(graph, inputs, verify)
+        flat = _folded(graph, inputs, verify)
     except VerificationError:
         raise
     except Exception as e:
@@ -64,15 +64,14 @@ def backend(
         return compiled
     log.info("a graph of %d operators is folded", len(graph.graph.nodes))
     if report is not None:
-        report(said)
-    made: Compiled = compile_fx(folded, [inputs[i] for i in places], **patches)
-    if len(places) == len(inputs):
-        return made
-    return lambda *given: made(*(given[i] for i in places))
+        report(flat.report)
+    state = dict(flat.named_parameters()) | dict(flat.named_buffers())
+    made: Compiled = compile_fx(as_module(flat.graph, lambda name: state[name].detach()), list(inputs), **patches)
+    return made
 
 
-def _folded(graph: fx.GraphModule, inputs: Sequence[Any], verify: bool) -> tuple[fx.GraphModule, list[int], Any]:
-    """The fold of a graph, which of the inputs it takes, and its report.
+def _folded(graph: fx.GraphModule, inputs: Sequence[Any], verify: bool) -> Folded:
+    """The fold of a graph.
 
     Raises:
         RefusedError: it cannot be folded, or nothing would be gained.
@@ -86,8 +85,7 @@ def _folded(graph: fx.GraphModule, inputs: Sequence[Any], verify: bool) -> tuple
         raise RefusedError("the graph has free sizes, and is folded only where Dynamo fixes them (dynamic=False)")
     if not _volumes(graph):
         raise RefusedError("there is no convolution over three axes in it")
-    places = [i for i, value in enumerate(inputs) if isinstance(value, torch.Tensor)]
-    if len(places) != len(inputs):
+    if not all(isinstance(i, torch.Tensor) for i in inputs):
         raise RefusedError("the graph takes something that is no tensor")
     with torch._guards.tracing(None):  # what follows is no part of Dynamo's own tracing
         example = tuple(_real(i) for i in inputs)
@@ -96,7 +94,7 @@ def _folded(graph: fx.GraphModule, inputs: Sequence[Any], verify: bool) -> tuple
         raise RefusedError("nothing in it can be folded")
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         _check_backward(graph, flat)
-    return _as_graph(flat), places, flat.report
+    return flat
 
 
 def _check_backward(graph: fx.GraphModule, flat: Folded) -> None:
@@ -164,13 +162,3 @@ class _Graph(nn.Module):
         """The graph's outputs."""
         found = self.graph_module(*tensors)
         return tuple(found) if isinstance(found, list | tuple) else (found,)
-
-
-def _as_graph(flat: Folded) -> fx.GraphModule:
-    """The program of a fold as a graph with its own constants."""
-    state = dict(flat.named_parameters()) | dict(flat.named_buffers())
-    graph, root = copy.deepcopy(flat.graph), nn.Module()
-    for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
-        root.register_buffer(f"w{i}", state[str(node.target)].detach())
-        node.target = f"w{i}"
-    return fx.GraphModule(root, graph)

@@ -114,10 +114,7 @@ def _conditions(flat: Folded) -> list[str]:
                 found.append(
                     f"{guard.name}.shape[{axis}] {f'>= {least}' if most is None else f'from {least} to {most}'}"
                 )
-    for condition in flat.guards.conditions:
-        found.append(
-            re.sub(r"s\[(\d+)\]\[(\d+)\]", lambda m: f"{flat.guards.inputs[int(m[1])].name}.shape[{m[2]}]", condition)
-        )
+    found += [flat.guards.words(c) for c in flat.guards.conditions]
     return found
 
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from flatconv.errors import InputError
 from flatconv.exporting import allow_one, export
+from flatconv.ops.base import after
 
 if TYPE_CHECKING:
     from flatconv.module import Folded
@@ -286,7 +287,7 @@ def exported(flat: Folded) -> torch.export.ExportedProgram:
     if flat.boundary is not None:
         tensors = flat.boundary.enter(tensors)
         dims = [
-            {a - sum(d < a for d in dropped): free for a, free in each.items()}
+            {after(frozenset(dropped), a): free for a, free in each.items()}
             for each, dropped in zip(dims, flat.boundary.dropped, strict=True)
         ]
     module = _Flat(flat)

@@ -62,6 +62,10 @@ class Guards:
     def __reduce__(self) -> tuple[object, ...]:
         return Guards, (self.inputs, self.conditions)
 
+    def words(self, condition: str) -> str:
+        """A condition in the names of the inputs."""
+        return re.sub(r"s\[(\d+)\]\[(\d+)\]", lambda m: f"{self.inputs[int(m[1])].name}.shape[{m[2]}]", condition)
+
     def fit(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether inputs are as they are needed."""
         try:
@@ -109,9 +113,8 @@ class Guards:
         sizes = [tuple(t.shape) for t in tensors]
         if self.conditions and not self._all_hold(sizes):
             failed = next(c for c in self.conditions if not holds(c, sizes))
-            words = re.sub(r"s\[(\d+)\]\[(\d+)\]", lambda m: f"{self.inputs[int(m[1])].name}.shape[{m[2]}]", failed)
             raise GuardError(
-                f"shapes {sizes} do not meet a condition of the captured code: {words}. "
+                f"shapes {sizes} do not meet a condition of the captured code: {self.words(failed)}. "
                 "The original model may take another path there: fold again for this shape"
             )
 

@@ -41,6 +41,13 @@ def unchanged(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
+def held_by(value: Any) -> dict[str, Any] | None:
+    """The attributes of a plain object, such as a configuration; None for all else."""
+    held = getattr(value, "__dict__", None)
+    looked_at = type(held) is dict and not isinstance(value, nn.Module | torch.Tensor | type) and not callable(value)
+    return held if looked_at else None
+
+
 def _containers(attributes: dict[str, Any]) -> Iterator[Any]:
     """Lists, dicts and sets among the attributes, what plain objects hold, and those inside them."""
     todo = list(attributes.values())
@@ -51,10 +58,9 @@ def _containers(attributes: dict[str, Any]) -> Iterator[Any]:
             todo.extend(found)
             continue
         if not isinstance(found, HELD):
-            held = getattr(found, "__dict__", None)
-            if type(held) is not dict or isinstance(found, nn.Module | torch.Tensor | type) or callable(found):
+            found = held_by(found)
+            if found is None:
                 continue
-            found = held
         if id(found) in seen:
             continue
         seen.add(id(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,9 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flatconv.errors import RefusedError
 from flatconv.modelstate import unchanged
-
-if TYPE_CHECKING:
-    from flatconv.patch import Call, Route
+from flatconv.route import NOTHING, Call, Route, routed, run
 
 FORMS = 4
 """Calls of one module that are folded, where they differ in their sizes; further ones take the original."""
@@ -39,8 +37,6 @@ def parts(
     Raises:
         VerificationError: a folded part differs from the original.
     """
-    from flatconv.patch import NOTHING, routed
-
     calls = recorded(model, method, examples)
     paths = {id(m): path for path, m in model.named_modules()}
     found: dict[str, Route] = {}
@@ -72,18 +68,15 @@ def _below(module: nn.Module, calls: Mapping[nn.Module, Sequence[Call]]) -> list
 
 def recorded(model: nn.Module, method: str, examples: Sequence[Call]) -> dict[nn.Module, list[Call]]:
     """What the modules that hold a convolution over three axes are called with, one call for each form of it."""
-    from flatconv.patch import Call
-    from flatconv.signature import method_of
 
-    def run() -> None:
+    def record() -> None:
         for call in examples:
-            args, kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, (list(call.args), dict(call.kwargs)))
-            method_of(model, method)(*args, **kwargs)
+            run(model, method, call)
 
     seen: set[nn.Module] = set()
     stack: list[nn.Module] = []
     with _quietly(model), _around(model, stack.append, lambda m: stack.pop()), _Convolutions(stack, seen):
-        run()
+        record()
     found: dict[nn.Module, list[Call]] = {}
     forms: dict[nn.Module, set[str]] = {}
 
@@ -100,7 +93,7 @@ def recorded(model: nn.Module, method: str, examples: Sequence[Call]) -> dict[nn
     with _quietly(model), contextlib.ExitStack() as hooks:
         for module in model.modules():
             hooks.callback(module.register_forward_pre_hook(note, with_kwargs=True, prepend=True).remove)
-        run()
+        record()
     return found
 
 

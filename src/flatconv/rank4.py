@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from flatconv.aliases import base
 from flatconv.errors import RefusedError
 from flatconv.interpret import run_graph
+from flatconv.ops.base import after
 
 aten = torch.ops.aten
 MOST = 4
@@ -96,13 +97,13 @@ def _enter(graph: fx.Graph, node: Any, example: torch.Tensor, name: str, reasons
     for user in list(node.users):
         with graph.inserting_after(user):
             if user.target == aten.squeeze.dims:
-                rest = [_after(axes, a) for a in user.args[1] if a not in axes]
+                rest = [after(frozenset(axes), a) for a in user.args[1] if a not in axes]
                 made = graph.call_function(aten.squeeze.dims, (node, rest)) if rest else node
             elif user.args[1] in axes:
                 _forget(graph, user)
                 continue
             else:
-                made = graph.call_function(aten.sym_size.int, (node, _after(axes, user.args[1])))
+                made = graph.call_function(aten.sym_size.int, (node, after(frozenset(axes), user.args[1])))
         user.replace_all_uses_with(made)
         graph.erase_node(user)
     return tuple(sorted(axes))
@@ -167,7 +168,3 @@ def _where(node: fx.Node) -> str:
         return "the output"
     path = node.meta.get("path")
     return f"{base(node.target)}{f' in {path}' if path else ''}"
-
-
-def _after(axes: set[int], axis: int) -> int:
-    return axis - sum(a < axis for a in axes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 
 def mirror(copied: nn.Module, original: nn.Module) -> None:
@@ -56,3 +58,12 @@ def shape_of_state(root: nn.Module) -> tuple[Any, ...]:
                 else:
                     found.append((name, t.shape, t.dtype, type(t), first.setdefault(id(t), len(first))))
     return tuple(found)
+
+
+def as_module(graph: fx.Graph, tensor: Callable[[str], torch.Tensor]) -> fx.GraphModule:
+    """A copy of a graph as a module that holds the tensors which it reads, under names that can be written as code."""
+    graph, root = copy.deepcopy(graph), nn.Module()
+    for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
+        root.register_buffer(f"w{i}", tensor(str(node.target)))
+        node.target = f"w{i}"
+    return fx.GraphModule(root, graph)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from flatconv.errors import plain
+from flatconv.modelstate import held_by
 from flatconv.signature import PLAIN
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -162,18 +163,15 @@ def _alike(one: list[Any], other: list[Any], same: Callable[[Any, Any], bool]) -
 
 def _nests(value: Any) -> bool:
     """Whether there is something in a value that is looked at."""
-    if isinstance(value, WITHIN):
-        return True
-    held = getattr(value, "__dict__", None)
-    return type(held) is dict and not isinstance(value, nn.Module | torch.Tensor | type) and not callable(value)
+    return isinstance(value, WITHIN) or held_by(value) is not None
 
 
 def _inside(value: Any, where: str, seen: set[int], depth: int = 0) -> Iterator[tuple[Any, str]]:
     """A container or an object's attributes, and those in it."""
-    if not _nests(value) or id(value) in seen or depth > DEEPEST:
+    container = value if isinstance(value, WITHIN) else held_by(value)
+    if container is None or id(value) in seen or depth > DEEPEST:
         return
     seen.add(id(value))
-    container = value if isinstance(value, WITHIN) else value.__dict__
     yield container, where
     if isinstance(container, np.ndarray):
         return

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from flatconv.errors import InputError
-from flatconv.patch import Call, Patched, patch
+from flatconv.patch import Patched, patch
+from flatconv.route import Call
 
 METHODS = ("encode", "decode")
 LATENT = ("z_dim", "latent_channels")

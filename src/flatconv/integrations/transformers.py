@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from flatconv.errors import RefusedError
-from flatconv.patch import Call, Patched, patch
+from flatconv.patch import Patched, patch
+from flatconv.route import Call
 
 PATCHES = 256
 """Of the example; any number is taken."""

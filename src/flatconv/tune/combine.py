@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from flatconv import forms
 from flatconv.analyse import Analysis
@@ -15,6 +14,7 @@ from flatconv.forms import together
 from flatconv.lower import Constant, Lowered
 from flatconv.ops.conv import site
 from flatconv.program import Node, Program
+from flatconv.state import as_module
 from flatconv.tune.cache import Choice
 
 
@@ -48,9 +48,4 @@ def tensor(constant: Constant, program: Program, made: dict[str, torch.Tensor]) 
 
 def module(lowered: Lowered, program: Program, made: dict[str, torch.Tensor]) -> fx.GraphModule:
     """A lowered program as a module; ``made`` keeps the weights that several of them have in common."""
-    graph, root = copy.deepcopy(lowered.graph), nn.Module()
-    for i, node in enumerate(n for n in graph.nodes if n.op == "get_attr"):
-        constant = lowered.constants[node.target]
-        root.register_buffer(f"w{i}", tensor(constant, program, made))
-        node.target = f"w{i}"
-    return fx.GraphModule(root, graph)
+    return as_module(lowered.graph, lambda name: tensor(lowered.constants[name], program, made))
