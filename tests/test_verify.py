@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import flatconv
-from flatconv import capture, lower, oracle, verify
+from flatconv import accuracy, capture, lower, oracle, verify
 from flatconv.forms import native
 from flatconv.ops import conv as conv_room
 from flatconv.ops import norm, pointwise, shape
@@ -354,26 +354,26 @@ def test_another_size_is_tried_where_sizes_are_free():
 
 def test_worst():
     a, b = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 4.0])
-    assert verify.worst(a, b) == 0
-    assert verify.worst(a + torch.tensor([0, 0.4, 0]), b) == pytest.approx(0.1)
-    assert verify.worst(a[:2], b) == float("inf")
-    assert verify.worst(torch.empty(0), torch.empty(0)) == 0
-    assert verify.worst(torch.tensor([1, 2]), torch.tensor([1, 3])) == 1
+    assert accuracy.worst(a, b) == 0
+    assert accuracy.worst(a + torch.tensor([0, 0.4, 0]), b) == pytest.approx(0.1)
+    assert accuracy.worst(a[:2], b) == float("inf")
+    assert accuracy.worst(torch.empty(0), torch.empty(0)) == 0
+    assert accuracy.worst(torch.tensor([1, 2]), torch.tensor([1, 3])) == 1
     special = torch.tensor([torch.inf, -torch.inf, torch.nan, 1.0])
-    assert verify.worst(special, special) == 0
+    assert accuracy.worst(special, special) == 0
     for changed in (
         [torch.inf, torch.inf, torch.nan, 1.0],
         [torch.inf, -torch.inf, 0.0, 1.0],
         [torch.inf, 0.0, torch.nan, 1.0],
     ):
-        assert verify.worst(torch.tensor(changed), special) == float("inf")
+        assert accuracy.worst(torch.tensor(changed), special) == float("inf")
 
 
 def test_spread():
     b = torch.tensor([3.0, -3.0])
-    assert verify.spread(b + torch.tensor([0.3, 0.3]), b) == pytest.approx(0.1, rel=1e-5)
-    assert verify.spread(b, b) == 0
-    assert verify.spread(torch.tensor([1, 2]), torch.tensor([1, 3])) == 0.5
+    assert accuracy.spread(b + torch.tensor([0.3, 0.3]), b) == pytest.approx(0.1, rel=1e-5)
+    assert accuracy.spread(b, b) == 0
+    assert accuracy.spread(torch.tensor([1, 2]), torch.tensor([1, 3])) == 0.5
 
 
 def test_the_model_is_run_as_it_is_called():

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from flatconv.accuracy import REAL
 from flatconv.program import Node, transform
-
-REAL = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def widen(value: Any) -> Any:

@@ -15,11 +15,12 @@ from typing import Any
 import sympy
 import torch
 
+from flatconv.accuracy import FACTOR, allowed, spread, together, worst
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
 from flatconv.errors import GuardError, PrecisionError, VerificationError, first_line
-from flatconv.interpret import REAL, evaluate, run_graph, widen
+from flatconv.interpret import evaluate, run_graph, widen
 from flatconv.lower import Lowered, Weights
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
@@ -30,8 +31,6 @@ from flatconv.soundness import check_refusals, check_results, check_state
 from flatconv.tracing import check_runs
 
 FLOAT64_LIMIT = 1e-10
-OWN_FACTOR = 2.0
-NOISE = 1e-13
 ALIKE = 64
 """Units of rounding, root mean square, within which two calls of one model give the same result."""
 FEW = 256
@@ -165,8 +164,8 @@ def compare(
     found = Comparison(
         shapes,
         max((worst(f, r) for f, r in zip(folded, reference, strict=True)), default=0.0),
-        _together([spread(widen(o), r) for o, r in zip(original, reference, strict=True)]),
-        _together([spread(widen(o), r) for o, r in zip(own, reference, strict=True)]),
+        together([spread(widen(o), r) for o, r in zip(original, reference, strict=True)]),
+        together([spread(widen(o), r) for o, r in zip(own, reference, strict=True)]),
         sum(r.numel() for r in reference),
     )
     captured_own = run_graph(captured.graph.graph, captured.weights | given, {})
@@ -207,7 +206,7 @@ def _judge(
     for i, (o, c, r) in enumerate(zip(original, captured_own, reference, strict=True)):
         apart, noise = spread(widen(c), widen(o)), spread(widen(c), r)
         floor = 4 * torch.finfo(o.dtype).eps if o.dtype.is_floating_point else 0.0
-        if not apart <= max(OWN_FACTOR * noise, floor):
+        if not apart <= max(FACTOR * noise, floor):
             wrong = spread(widen(o), r)
             raise VerificationError(
                 f"output {i} of the captured graph is {apart:.3g} away from the model itself, rounding explains {noise:.2g}: "
@@ -228,35 +227,14 @@ def _judge_precision(captured: Capture, runs: Sequence[Comparison]) -> None:
     runs = [r for r in runs if math.isfinite(r.original_error)]
     if not runs:
         return  # the original overflows everywhere: its own type tells nothing
-    kinds = {o.dtype for o in captured.program.outputs if o.dtype in REAL}
-    floor = max((torch.finfo(k).eps for k in kinds), default=1e-12)
     before = math.sqrt(sum(r.original_error**2 for r in runs) / len(runs))
     behind = math.sqrt(sum(r.folded_error**2 for r in runs) / len(runs))
-    # The error of a few numbers is a few draws and no measure: the factor widens as they get fewer.
-    factor = OWN_FACTOR * (1 + 4 / math.sqrt(max(sum(r.elements for r in runs), 1)))
-    if not behind <= factor * before + 4 * floor:
+    factor, floor = allowed([o.dtype for o in captured.program.outputs], sum(r.elements for r in runs))
+    if not behind <= factor * before + floor:
         raise PrecisionError(
             f"the fold has an error of {behind:.3g} against float64 in its own type, the original {before:.3g}: more than "
             f"{factor:.2g} times as much, over inputs of shapes {[r.shapes for r in runs]}. Nothing was written"
         )
-
-
-def _together(errors: Sequence[float]) -> float:
-    return math.sqrt(sum(e * e for e in errors) / max(len(errors), 1))
-
-
-def worst(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Largest difference over the largest finite value of ``b``. Equal infinities and NaN in both places are no difference."""
-    if a.shape != b.shape:
-        return float("inf")
-    if not a.numel():
-        return 0.0
-    if not b.dtype.is_floating_point:
-        return float((a != b).any())
-    difference = _difference(a, b).abs().max()
-    scale = torch.where(b.isfinite(), b, 0).abs().max()
-    # An output that cancels to rounding noise has no digits to compare: differences of that size are none.
-    return float(difference / scale) if scale > NOISE else float(difference)
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -266,23 +244,6 @@ def alike(a: Any, b: Any) -> bool:
         return False
     eps = [torch.finfo(t.dtype).eps if t.dtype.is_floating_point else 0.0 for t in left]
     return all(spread(widen(x), widen(y)) <= ALIKE * e for x, y, e in zip(left, right, eps, strict=True))
-
-
-def spread(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Root mean square of the difference over that of ``b``."""
-    if not a.numel():
-        return 0.0
-    if not b.dtype.is_floating_point:
-        return float((a != b).double().mean())
-    scale = torch.where(b.isfinite(), b, 0).square().mean().sqrt()
-    difference = _difference(a, b).square().mean().sqrt()
-    return float(difference / scale) if scale > 0 else float(difference)
-
-
-def _difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    same = (a == b) | (a.isnan() & b.isnan())
-    difference = torch.where(same, 0.0, a - b)
-    return torch.where(difference.isnan(), torch.inf, difference)
 
 
 def _trials(captured: Capture) -> list[list[torch.Tensor]]:

@@ -27,6 +27,8 @@ class World:
         self.peak = {}
         self.original_peak = 10 * 2**20
         self.timed = []
+        self.inaccurate = set()
+        monkeypatch.setattr(room.Accuracy, "holds", lambda accuracy, call: not self.inaccurate & set(call.choices))
         monkeypatch.setattr(room, "alternate", self.alternate)
         monkeypatch.setattr(alone, "alternate", self.alternate)
         monkeypatch.setattr(room._Search, "_program", lambda search, analysis: self.program(analysis))
@@ -44,6 +46,7 @@ class World:
         choices = [(s.form or "as it is", s.channels_last) for s in sites]
         call.seconds = self.captured if untouched else sum(self.cost.get(c, 1.0) for c in choices) / len(choices)
         call.peak = max(self.peak.get(c, 2**20) for c in choices)
+        call.choices = choices
         return call
 
     def single(self, choice):
@@ -95,6 +98,15 @@ def test_a_slow_candidate_is_never_kept(world):
         ("axis into batch", False): SLOW,
     }
     assert forms_of(fold()) == ["as it is", "as it is"]
+
+
+def test_a_fast_candidate_that_is_not_accurate_is_never_kept(world):
+    world.cost = {("sum of slices", False): FAST, ("axis into batch", True): 0.5}
+    world.inaccurate = {("sum of slices", False)}
+    flat = fold()
+    assert "sum of slices" not in forms_of(flat)
+    assert "axis into batch, channels-last" in forms_of(flat)  # the others are tried still
+    assert "less accurate than the original left out" in flat.report.tuned.reason
 
 
 def test_a_form_that_is_fast_alone_and_slow_in_the_model_is_not_kept(world, monkeypatch):

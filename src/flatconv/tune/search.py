@@ -28,6 +28,7 @@ from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.signature import method_of
+from flatconv.tune.accurate import Accuracy
 from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
 from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, tensor
@@ -43,6 +44,8 @@ ROOM = 1.05
 GRAIN = 2**20
 TRIED = 2
 """Other forms that are tried for a group of convolutions within the whole model."""
+CALLS = 20
+"""Calls that the budget must have time for, if combinations are to be held against the original in float64."""
 FEWEST = 3
 """The original, the captured program and two combinations are timed whatever it takes."""
 ORIGINAL, CAPTURED, FIXED = "original", "as captured", "fixed"
@@ -87,6 +90,8 @@ class _Search:
         self.sizes = captured.program.sizes(shapes)
         self.device = next((t.device for t in captured.example), torch.device("cpu"))
         self.groups = groups(analysis, self.sizes)
+        self.accuracy = Accuracy(captured)
+        self.inaccurate: list[str] = []
         self.weights: dict[str, torch.Tensor] = {}
         self.calls: dict[str, Call] = {}
         self.taken: dict[str, list[float]] = {}
@@ -156,6 +161,16 @@ class _Search:
         most = self.peaks[ORIGINAL]
         return self.settings.more_memory or needed is None or most is None or needed <= ROOM * most + GRAIN
 
+    def _works(self, name: str, call: Call) -> bool:
+        """Whether a combination runs, and is as accurate as the original."""
+        if not works(call):
+            return False
+        # Where a call takes long, this would take the time to choose: the verification of the result is left.
+        if self.cost * CALLS > self.settings.budget or self.accuracy.holds(call):
+            return True
+        self.inaccurate.append(name)
+        return False
+
     # Each convolution alone.
 
     def _alone(self) -> dict[Node, list[Alone]]:
@@ -203,7 +218,7 @@ class _Search:
             if len(self.calls) > FEWEST and self._left() < 0:
                 break  # each takes long to compile
             call = self._program(chosen(self.analysis, combinations[name]))
-            if name == FIXED or works(call):
+            if name == FIXED or self._works(name, call):
                 self.calls[name] = call
         tried = [n for n in combinations if n in self.calls]
         self.taken |= self._time(list(self.calls), "timing the whole model")
@@ -244,7 +259,7 @@ class _Search:
         if self._left() < 12 * cost + 1:
             return picked
         call = self._program(chosen(self.analysis, other.choices, other.joint))
-        if not works(call):
+        if not self._works(other.name, call):
             return picked
         self.calls[other.name] = call
         pair = self._time([picked.name, other.name], words, part)
@@ -309,6 +324,10 @@ class _Search:
         if stays:
             part = statistics.median(ratios[picked.name])
             reason = f"the original wins: the best fold, '{picked.name}', takes {part:.2f} times as long"
+        if self.inaccurate:
+            reason += (
+                f"; {len(self.inaccurate)} less accurate than the original left out, such as '{self.inaccurate[0]}'"
+            )
         return {
             "engine": self.settings.engine,
             "device": device_name(self.device),
