@@ -1,8 +1,11 @@
 """Patched models: every call gives what the unpatched model gives, whichever way it takes."""
 
 import copy
+import gc
 import io
+import pickle
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 import flatconv
+from flatconv.errors import GuardError, InputError
 from flatconv.patch import Call
 from tests.expected import agree, filled, sample
 
@@ -395,3 +399,110 @@ def test_what_is_printed():
     assert "Patched Decoder" in text
     assert "2 of 2" in text
     assert "axis 2 must be 1, not 3" in text
+
+
+# Without the original.
+
+
+def freed_model(**more):
+    model = filled(
+        nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 3, 3, padding=1))
+    ).eval()
+    x = sample(1, 2, 1, 6, 7)
+    wanted = model(x).detach()
+    return model, x, wanted
+
+
+def test_the_original_can_be_dropped():
+    model, x, wanted = freed_model()
+    weak = [weakref.ref(t) for t in (*model.parameters(), *model.buffers())]
+    size = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    patched = flatconv.patch(model, {"forward": (x,)}, drop_original=True)
+    agree(model(x), wanted)
+    gc.collect()
+    alive = [r() for r in weak if r() is not None]
+    assert [t.numel() for t in alive] == [1]  # batches counted, which nothing reads in eval mode
+    assert patched.freed == size - alive[0].element_size()
+    (program,) = patched.routes["forward"].programs
+    assert sum(t.numel() for t in program.state_dict().values()) < size / 8 / 2  # a third of the kernels
+    assert "Freed" in str(patched)
+
+
+def test_calls_that_need_the_original_say_that_it_is_gone():
+    model, x, _ = freed_model()
+    state, wanted = {k: v.clone() for k, v in model.state_dict().items()}, model[0](x).detach()
+    patched = flatconv.patch(model, {"forward": (x,)}, drop_original=True)
+    with pytest.raises(GuardError, match=r"drop_original=True.*fits none"):
+        model(sample(1, 2, 5, 6, 7))
+    with pytest.raises(InputError, match="gone"):
+        patched.undo()
+    with patched:
+        pass
+    for use in (
+        lambda: model[0](x), lambda: model.state_dict(), lambda: copy.deepcopy(model), lambda: model.double(),
+        lambda: model[0].weight + 1, lambda: torch.cat([model[0].bias, model[3].bias]), lambda: model[0].weight.data,
+        lambda: model.load_state_dict(state), lambda: model[1](wanted), lambda: pickle.dumps(model),
+        lambda: model[0].weight.sum(), lambda: flatconv.fold(model, (x,)),
+    ):  # fmt: skip
+        with pytest.raises((flatconv.FlatconvError, RuntimeError), match=r"(?i)freed"):
+            use()
+    weight = model[0].weight
+    assert (weight.shape, weight.dtype, weight.device.type) == ((4, 2, 3, 3, 3), torch.float64, "cpu")
+    assert (weight.numel(), weight.dim(), weight.size(0), weight.requires_grad) == (216, 5, 4, True)
+    assert "Freed(0.weight" in repr(weight)
+
+
+def test_what_was_not_folded_is_not_freed():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.enter, self.leave = filled(nn.Conv3d(2, 3, 3, padding=1)), filled(nn.Conv3d(3, 2, 3, padding=1))
+
+        def encode(self, x):
+            return self.enter(x)
+
+        def decode(self, x):
+            return self.leave(x)
+
+    model = Two().eval()
+    z, x = sample(1, 3, 1, 5, 6), sample(1, 2, 4, 5, 6)
+    wanted = model.decode(z).detach(), model.encode(x).detach()
+    flatconv.patch(model, {"decode": (z,)}, drop_original=True)
+    agree(model.decode(z), wanted[0])
+    agree(model.encode(x), wanted[1])
+    with pytest.raises(GuardError):
+        model.decode(sample(1, 3, 2, 5, 6))
+
+
+def test_a_copy_is_patched_where_so_asked():
+    model, x, wanted = freed_model()
+    kind = type(model)
+    patched = flatconv.patch(model, {"forward": (x,)}, in_place=False, drop_original=True)
+    assert patched.model is not model
+    assert type(model) is kind
+    agree(patched.model(x), wanted)
+    assert model(sample(1, 2, 3, 6, 7)).shape == (1, 3, 3, 6, 7)
+
+
+def test_tied_weights_are_freed_everywhere():
+    model, x, _ = freed_model()
+    model[3] = nn.Conv3d(4, 3, 3, padding=1).double()
+    model.twin = nn.Conv3d(2, 4, 3).double()
+    model.twin.weight = model[0].weight
+    net = nn.Sequential(*list(model.children())[:4]).eval()
+    net.twin = model.twin
+    wanted = nn.Sequential(*list(net.children())[:4])(x).detach()
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.other = nn.Sequential(*list(model.children())[:4]), model.twin
+
+        def forward(self, x):
+            return self.net(x)
+
+    whole = Whole().eval()
+    flatconv.patch(whole, {"forward": (x,)}, drop_original=True)
+    agree(whole(x), wanted)
+    with pytest.raises(GuardError, match=r"other.weight|net.0.weight"):
+        whole.other(x)

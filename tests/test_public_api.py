@@ -79,5 +79,14 @@ def test_reinit():
 
 
 def test_patch():
-    assert parameters(flatconv.patch) == ["model", "calls", "assume=None", "dynamic=auto", "tune=True", "verify=True"]
+    assert parameters(flatconv.patch) == [
+        "model",
+        "calls",
+        "assume=None",
+        "dynamic=auto",
+        "tune=True",
+        "verify=True",
+        "in_place=True",
+        "drop_original=False",
+    ]
     assert {"undo", "reports", "counts", "__enter__", "__exit__"} <= set(dir(flatconv.Patched))

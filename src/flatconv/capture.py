@@ -81,6 +81,12 @@ class Capture:
     layouts: tuple[str, ...] = ()
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The model's parameters and buffers that the program reads, by name."""
+        program = self.program
+        return tuple(program.names[n] for n in program.weights if n.users or n in program.outputs)
+
+    @property
     def given(self) -> dict[tuple[Node, int], Slices]:
         """The declared facts, as ``analyse`` takes them."""
         return declared_facts(self.assumed, self.program)

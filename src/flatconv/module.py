@@ -37,7 +37,7 @@ OWN = frozenset(
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
         "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
-        "stops", "_shape_of_state", "_lends",
+        "stops", "reads", "_shape_of_state", "_lends",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -68,6 +68,7 @@ class Folded(nn.Module):
         example_devices: likewise.
         stops: what the original's code does to gradients and a program of its values does not show; calls that ask for
             gradients are refused then.
+        reads: names of the original's parameters and buffers that it computes with.
         boundary: with ``rank4=True``, the axes that stay outside of the graph; else None.
     """
 
@@ -109,7 +110,7 @@ class Folded(nn.Module):
         self._other_mode = tuple(path for path, m in captured.modes.items() if m == mode)
         self._captured_mode = mode
         self._updates = captured.updates
-        self.stops = captured.stops
+        self.stops, self.reads = captured.stops, captured.reads
         self._shape_of_state = None
         self._lends = _lends(graph, captured)
         self._dtypes = {name: t.dtype for name, t in self._state()}
@@ -320,25 +321,33 @@ class Folded(nn.Module):
 
         save_program(self, path, force=force)
 
-    def export(self, path: Any, *, force: bool = False) -> Exported:
+    def export(
+        self, path: Any, *, force: bool = False, names: tuple[Sequence[str], Sequence[str]] | None = None
+    ) -> Exported:
         """Write an ``.onnx`` or ``.pt2`` file, after it was run and compared with this model.
 
         It takes the tensor inputs in order, with the sizes free that are free here; with ``rank4=True`` they have no more
         than four axes, and neither has anything in it. ONNX has no way to check what this model checks of its inputs beside
         their sizes: the conditions stand in the file's metadata.
 
+        Args:
+            path: of the file.
+            force: replace a file that is there.
+            names: of the inputs and of the outputs in an ONNX file, one for each tensor in order; left out, those of the
+                call, and output_0 and so on.
+
         Returns:
             The runtimes in which it was run, and the largest difference in each.
 
         Raises:
-            InputError: the path ends in something else, or the file cannot be written.
+            InputError: the path ends in something else, the file cannot be written, or the names do not fit.
             MissingExtraError: a package for ONNX is not installed.
             RefusedError: the model cannot be written in this format.
             VerificationError: what a runtime computes from the file is not what this model computes; nothing is written.
         """
         from flatconv.deploy import export
 
-        return export(self, path, force=force)
+        return export(self, path, force=force, names=names)
 
     def save_weights(self, path: Any, *, force: bool = False) -> None:
         """Write the weights as ``.safetensors``: the original names, with lower rank where axes were dropped."""

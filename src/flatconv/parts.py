@@ -24,7 +24,7 @@ FORMS = 4
 
 
 def parts(
-    model: nn.Module, method: str, examples: Sequence[Call], how: Mapping[str, Any]
+    model: nn.Module, method: str, examples: Sequence[Call], how: Mapping[str, Any], alone: bool = False
 ) -> tuple[dict[str, Route], dict[str, str]]:
     """The submodules that are folded, and why others are not, both by ``path.forward``.
 
@@ -33,6 +33,7 @@ def parts(
         method: it.
         examples: calls of it.
         how: for ``fold``.
+        alone: as for ``routed``.
 
     Raises:
         VerificationError: a folded part differs from the original.
@@ -46,7 +47,7 @@ def parts(
         module = todo.pop(0)
         name = f"{paths[id(module)]}.forward"
         try:
-            route = routed(module, "forward", calls[module], how)
+            route = routed(module, "forward", calls[module], how, alone)
         except RefusedError as e:
             left[name] = str(e)
             todo += _below(module, calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from torch import nn
 
 from flatconv.acceptance import check_model
 from flatconv.errors import InputError, RefusedError, first_line
+from flatconv.freed import Freed, free
 from flatconv.parts import parts
 from flatconv.route import NOTHING, Call, Counts, Route, routed
 from flatconv.tune import Tuning
@@ -31,12 +33,14 @@ class Patched:
         model: the model.
         routes: the methods that were patched, by name; those of submodules as ``path.method``.
         left: what was left as it is, and why, by the same names.
+        freed: bytes of the model's own weights that were freed.
     """
 
     def __init__(self, model: nn.Module, routes: Mapping[str, Route], left: Mapping[str, str]) -> None:
         self.model = model
         self.routes = dict(routes)
         self.left = dict(left)
+        self.freed = 0
         self._undone: list[tuple[nn.Module, type[nn.Module], type[nn.Module]]] = []
 
     def install(self) -> None:
@@ -57,12 +61,24 @@ class Patched:
                 ) from e
             self._undone.append((owner, made, kind))
 
+    def drop(self) -> None:
+        """Free the weights of the model that the programs stand for, which have weights of their own."""
+        for route in self.routes.values():
+            held: dict[str, torch.Tensor] = dict(route.owner.named_parameters(remove_duplicate=False))
+            held |= dict(route.owner.named_buffers(remove_duplicate=False))
+            read = [held[n] for p in route.programs for n in p.reads if n in held]
+            self.freed += free(self.model, [t for t in read if not isinstance(t, Freed)])
+
     def undo(self) -> None:
         """Make the model what it was. A second time it does nothing.
 
         Raises:
-            InputError: something else has changed the model's class since.
+            InputError: something else has changed the model's class since, or the original's weights were freed.
         """
+        if self.freed:
+            raise InputError(
+                "the model was patched with drop_original=True, and its own weights are gone: load it again for the original"
+            )
         for owner, made, _ in self._undone:
             if type(owner) is not made:
                 raise InputError(
@@ -87,7 +103,8 @@ class Patched:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self.undo()
+        if not self.freed:
+            self.undo()
 
     def __str__(self) -> str:
         from flatconv.report.patch import text
@@ -103,8 +120,10 @@ def patch(
     dynamic: str | bool = "auto",
     tune: bool | Tuning = True,
     verify: bool = True,
+    in_place: bool = True,
+    drop_original: bool = False,
 ) -> Patched:
-    """Fold methods of a model in place.
+    """Fold methods of a model, in place unless told otherwise.
 
     Calls that a folded program was made for take it; all others run the model's own code, on the same weights: more frames,
     another type, another mode, a flag that was set since, autocast. The programs read the model's own parameters, so that
@@ -125,6 +144,10 @@ def patch(
         dynamic: as for ``fold``.
         tune: as for ``fold``.
         verify: as for ``fold``.
+        in_place: patch the model itself; False to patch a copy of it, which ``Patched.model`` then is.
+        drop_original: give the programs folded weights of their own and free the model's that they stand for. There is no way
+            back: calls that no program was made for raise ``GuardError``, as does whatever else uses those weights (a method
+            that was not patched, ``state_dict``, ``to``). Not for training.
 
     Returns:
         What was done, with ``undo``.
@@ -138,6 +161,11 @@ def patch(
         raise InputError(f"a torch.nn.Module is needed, not {type(model).__name__}")
     if not isinstance(calls, Mapping) or not calls:
         raise InputError('calls must name methods with their example calls, such as {"forward": (x,)}')
+    if not in_place:
+        try:
+            model = copy.deepcopy(model)
+        except Exception as e:
+            raise RefusedError(f"{type(model).__name__} cannot be copied: {type(e).__name__}: {first_line(e)}") from e
     owners = {name: _owner(model, name) for name in calls}
     if assume is not None and not (isinstance(assume, Mapping) and set(assume) <= set(calls)):
         raise InputError('assume is by name of the method here: {"forward": {"x": flatconv.repeated(dim=2)}}')
@@ -147,10 +175,10 @@ def patch(
     for name, given in calls.items():
         examples, (path, owner, method) = _examples(name, given), owners[name]
         try:
-            route = routed(owner, method, examples, how | {"assume": (assume or {}).get(name)})
+            route = routed(owner, method, examples, how | {"assume": (assume or {}).get(name)}, drop_original)
         except RefusedError as e:
             left[name] = str(e)
-            found, rest = parts(owner, method, examples, how)
+            found, rest = parts(owner, method, examples, how, drop_original)
             inside = f"{path}." if path else ""
             routes |= {f"{inside}{n}": r for n, r in found.items() if f"{inside}{n}" not in routes}
             left |= {f"{inside}{n}": why for n, why in rest.items()}
@@ -166,6 +194,8 @@ def patch(
         )
     made = Patched(model, routes, left)
     made.install()
+    if drop_original:
+        made.drop()
     return made
 
 

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from flatconv.errors import GuardError, InputError, RefusedError
 from flatconv.fold import fold
+from flatconv.lower import Weights
 from flatconv.modelstate import unchanged
 from flatconv.module import Folded
 from flatconv.signature import Outputs, method_of
@@ -64,12 +65,14 @@ class Route:
         programs: folded, one for each example call; they read the module's own weights.
         watch: notices when the module is another one than was folded.
         counts: of its calls.
+        alone: whether the original's weights were freed, so that there is nothing beside the programs.
     """
 
     owner: nn.Module
     method: str
     programs: tuple[Folded, ...]
     watch: Watch
+    alone: bool = False
     counts: Counts = field(default_factory=Counts)
 
     @property
@@ -96,8 +99,14 @@ class Route:
                     continue
                 self.counts.folded += 1
                 return result
+        reason = "; or ".join(dict.fromkeys(why))
+        if self.alone:
+            raise GuardError(
+                f"{type(instance).__name__}.{self.method} was patched with drop_original=True, so that there are only the "
+                f"folded programs, and this call fits none: {reason}"
+            )
         self.counts.original += 1
-        self.counts.why = "; or ".join(dict.fromkeys(why))
+        self.counts.why = reason
         return original(instance, *args, **kwargs)
 
 
@@ -115,8 +124,17 @@ def _elsewhere(args: Any, kwargs: Any) -> str | None:
     return None
 
 
-def routed(owner: nn.Module, method: str, examples: Sequence[Call], how: Mapping[str, Any]) -> Route | None:
+def routed(
+    owner: nn.Module, method: str, examples: Sequence[Call], how: Mapping[str, Any], alone: bool = False
+) -> Route | None:
     """A method with a folded program for each example call; None if the original does as well.
+
+    Args:
+        owner: the module.
+        method: its method.
+        examples: calls of it.
+        how: for ``fold``.
+        alone: the original's weights will be freed, so that programs need weights of their own, and every example a program.
 
     Raises:
         RefusedError: it cannot be captured, or keeps state from one call to the next.
@@ -150,15 +168,18 @@ def routed(owner: nn.Module, method: str, examples: Sequence[Call], how: Mapping
             )
     loose = _state_of_calls(owner, method, examples[0])
     programs: list[Folded] = []
+    useful: list[bool] = []
     for call in examples:
         if any(p.fits(*call.args, **call.kwargs) for p in programs):
             continue  # another size of one that is there
-        program = fold(owner, call.args, call.kwargs, method=method, weights="shared", **how)
-        if any(site.rule for site in program.report.sites):
+        weights: Weights = "folded" if alone else "shared"
+        program = fold(owner, call.args, call.kwargs, method=method, weights=weights, **how)
+        useful.append(any(site.rule for site in program.report.sites))
+        if useful[-1] or alone:
             programs.append(program)
-    if not programs:
+    if not any(useful):
         return None
-    return Route(owner, method, tuple(programs), Watch(owner, loose, ("",) if method == "forward" else ()))
+    return Route(owner, method, tuple(programs), Watch(owner, loose, ("",) if method == "forward" else ()), alone=alone)
 
 
 def _state_of_calls(owner: nn.Module, method: str, call: Call) -> set[tuple[str, str]]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flatconv.errors import plain
-from flatconv.report.terminal import SENTENCE, rendered, share, short, size
+from flatconv.report.terminal import SENTENCE, count, rendered, share, short, size
 
 if TYPE_CHECKING:
     from flatconv.patch import Patched
@@ -47,5 +47,7 @@ def text(patched: Patched) -> str:
             lines.append(
                 f"{short(name)}: the original computed a call last because {short(route.counts.why, SENTENCE)}."
             )
+    if patched.freed:
+        lines.append(f"Freed: {count(patched.freed)}B of the model's own weights, which only the programs have now.")
     lines += [f"Left as it is: {short(name)}: {short(why, SENTENCE)}." for name, why in patched.left.items()]
     return rendered(Group(table, *(Text(plain(line)) for line in lines)))
