@@ -11,14 +11,14 @@ ROOT = Path(flatconv.__file__).parent
 
 # Lower numbers may not import higher ones. Modules of one layer may import each other only where listed as a package.
 LAYERS = [
-    {"errors", "facts", "gradients", "findings"},
-    {"modelstate"},
+    {"accuracy", "errors", "facts", "gradients", "findings"},
+    {"modelstate", "freed"},
     {"program", "guards", "signature", "archives"},
     {"assume", "acceptance"},
     {"ops"},
     {"rules", "forms"},
     {"writes", "watch", "runtimes"},
-    {"exporting", "stack"},
+    {"exporting", "stack", "onnx_in"},
     {"tracing"},
     {"analyse", "capture", "interpret", "aliases"},
     {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse", "rank4", "state"},

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from flatconv.module import Folded
 
 EXTRA = ("onnx", "writing ONNX")
-LIMITS = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2e-1}
-"""Root mean square of the difference over that of the result: other kernels round in another order."""
+SUFFIXES = (".onnx", ".pt2")
+Names: TypeAlias = tuple[Sequence[str], Sequence[str]]
 LARGEST = 2_000_000_000
 """Bytes of weights in an ONNX file, which is one protocol buffer."""
 
@@ -43,12 +43,13 @@ class Exported:
     unread: Mapping[str, str]
 
 
-def export(flat: Folded, path: Any, *, force: bool = False) -> Exported:
+def export(flat: Folded, path: Any, *, force: bool = False, names: Names | None = None) -> Exported:
     """Write a folded model; see ``Folded.export``."""
     target = Path(path)
-    if target.suffix not in (".onnx", ".pt2"):
+    if target.suffix not in SUFFIXES:
         raise InputError(f"'{target}' must end in .onnx or .pt2")
     files.check_file(target, force=force)
+    names = _names(flat, names)
     files.check_one_form(flat)
     onnx = target.suffix == ".onnx"
     if onnx:
@@ -63,14 +64,14 @@ def export(flat: Folded, path: Any, *, force: bool = False) -> Exported:
 
     def write(place: Path) -> None:
         if onnx:
-            _write_onnx(flat, program, place)
+            _write_onnx(flat, program, place, names)
         else:
             files.put_program(program, place)
         for trial in _trials(flat):
             _compare(flat, place, trial, differences, unread)
 
     files.write(target, write, force=force)
-    return Exported(target, tuple(zip(_names(flat), _shapes(flat), strict=True)), differences, unread)
+    return Exported(target, tuple(zip(names[0], _shapes(flat), strict=True)), differences, unread)
 
 
 def _check_onnx(flat: Folded, target: Path) -> None:
@@ -89,12 +90,10 @@ def _check_onnx(flat: Folded, target: Path) -> None:
         raise RefusedError("ONNX files are checked on the CPU: move the model there with .to('cpu') and export again")
 
 
-def _write_onnx(flat: Folded, program: torch.export.ExportedProgram, place: Path) -> None:
-    names = _names(flat)
-    results: Any = flat.graph.output_node().args[0]
-    outputs = [f"output_{i}" for i in range(len(results))]
+def _write_onnx(flat: Folded, program: torch.export.ExportedProgram, place: Path, names: Names) -> None:
+    inputs, outputs = names
     try:
-        runtimes.to_onnx(program, (), place, input_names=names, output_names=outputs, external_data=False)  # type: ignore[arg-type]
+        runtimes.to_onnx(program, (), place, input_names=list(inputs), output_names=list(outputs), external_data=False)  # type: ignore[arg-type]
     except Exception as e:
         raise RefusedError(f"torch.onnx cannot write the fold: {type(e).__name__}: {first_line(e)}") from e
     import onnx
@@ -118,7 +117,23 @@ def _conditions(flat: Folded) -> list[str]:
     return found
 
 
-def _names(flat: Folded) -> list[str]:
+def _names(flat: Folded, asked: Names | None) -> Names:
+    """Of the inputs and the outputs in an ONNX file: those asked for, or those that the call has."""
+    results: Any = flat.graph.output_node().args[0]
+    counts = len(flat.guards.inputs), len(results)
+    if asked is None:
+        return _own_names(flat), tuple(f"output_{i}" for i in range(counts[1]))
+    for what, given, count in zip(("inputs", "outputs"), asked, counts, strict=True):
+        if len(given) != count or not all(isinstance(n, str) and n for n in given):
+            raise InputError(
+                f"names has {len(given)} for the {what}, and the fold has {count}: one name for each is needed"
+            )
+    if len({n for given in asked for n in given}) < sum(counts):
+        raise InputError("names has a name twice")
+    return tuple(asked[0]), tuple(asked[1])
+
+
+def _own_names(flat: Folded) -> tuple[str, ...]:
     names: list[str] = []
     for guard in flat.guards.inputs:
         name = re.sub(r"\W+", "_", guard.name).strip("_") or "input"
@@ -129,7 +144,7 @@ def _names(flat: Folded) -> list[str]:
             count += 1
             found = f"{name}_{count}"
         names.append(found)
-    return names
+    return tuple(names)
 
 
 def _shapes(flat: Folded) -> list[tuple[int | None, ...]]:
@@ -174,26 +189,14 @@ def _compare(
             unread[name] = f"{type(e).__name__}: {first_line(e)}"
             continue
         for i, (a, b) in enumerate(zip(results, wanted, strict=True)):
-            apart = _apart(a, b)
-            if not apart <= LIMITS.get(b.dtype, 0.0):
+            apart = runtimes.apart(a, b)
+            if not apart <= runtimes.LIMITS.get(b.dtype, 0.0):
                 shapes = [tuple(t.shape) for t in tensors]
                 raise VerificationError(
                     f"output {i} of the file in {name} is {apart:.3g} of its size away from the fold's, for inputs of shape "
                     f"{shapes}: more than rounding explains. Nothing was written"
                 )
             differences[name] = max(differences.get(name, 0.0), apart)
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return float("inf")
-    if not b.numel():
-        return 0.0
-    if not b.dtype.is_floating_point:
-        return float((a != b).double().mean())
-    a, b = a.detach().double(), b.detach().double()
-    scale = b.square().mean().sqrt()
-    return float((a - b).square().mean().sqrt() / (scale if scale > 0 else 1.0))
 
 
 def _runtimes(place: Path) -> list[tuple[str, Any]]:

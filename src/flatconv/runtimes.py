@@ -14,9 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flatconv.accuracy import spread
 from flatconv.errors import MissingExtraError
 
 PACKAGES = {"onnx": ("onnx", "onnxscript"), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",)}
+
+LIMITS = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 2e-1}
+"""Root mean square of the difference over that of the result: other kernels round in another order."""
 
 
 def require(*names: str, extra: tuple[str, str]) -> None:
@@ -89,3 +93,10 @@ def openvino(path: Path, tensors: Sequence[Tensor]) -> Callable[[], tuple[Tensor
         return tuple(torch.from_numpy(made[i]) for i in range(count))
 
     return call
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Root mean square of the difference over that of b, infinite where shapes or types differ."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return float("inf")
+    return spread(a.detach().double(), b.detach().double()) if b.dtype.is_floating_point else spread(a, b)

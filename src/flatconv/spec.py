@@ -18,11 +18,13 @@ from torch import nn
 from flatconv.archives import check_archive, check_safetensors, open_regular
 from flatconv.errors import FlatconvError, InputError, RefusedError, first_line
 from flatconv.exporting import quiet
+from flatconv.onnx_in import load as load_onnx
 
 PROGRAM = ".pt2"
+ONNX = ".onnx"
 PICKLES = (".pt", ".pth")
 STATES = (".pt", ".pth", ".bin", ".ckpt")
-OTHERS = (".bin", ".ckpt", ".onnx", ".safetensors")
+OTHERS = (".bin", ".ckpt", ".safetensors")
 
 
 def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.Module:
@@ -30,7 +32,8 @@ def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.M
 
     ``diffusers:FOLDER`` and ``transformers:FOLDER``: a local folder that the library has written, with safetensors; a ``#`` and
     a path after it mean a submodule. ``package.module:factory`` or ``path/to/file.py:factory``: the factory is called without
-    arguments and returns a module. It is Python code and is run. ``model.pt2``: an exported program. ``model.pt``: a module
+    arguments and returns a module. It is Python code and is run. ``model.onnx``: a file of ONNX, which runs no code.
+    ``model.pt2``: an exported program. ``model.pt``: a module
     written by torch.save. Both kinds of file can hold code that runs while they are opened, so they are opened only if
     ``trust`` is set.
 
@@ -47,6 +50,8 @@ def load_model(spec: str, trust: bool = False, state: str | None = None) -> nn.M
     path = Path(spec)
     if path.suffix == PROGRAM or path.suffix in PICKLES:
         model = _from_archive(path, trust)
+    elif path.suffix == ONNX:
+        model = load_onnx(path)
     else:
         model = _from_code(spec)
     if state is not None:

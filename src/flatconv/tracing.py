@@ -16,6 +16,7 @@ from flatconv.errors import InputError, RefusedError
 from flatconv.exporting import export, functional, same_graph, squeezed, user_inputs
 from flatconv.guards import holds, safe, translate
 from flatconv.modelstate import Modes, unchanged
+from flatconv.onnx_in import OnnxModel
 from flatconv.signature import Adapter, Inputs, Outputs, method_of
 from flatconv.writes import check_writes
 
@@ -92,6 +93,8 @@ class Tracing:
             raise InputError(f"dynamic is {dynamic!r}; it may be 'auto', True (the same) or False")
         notes: list[str] = []
         for free, tensors, dims in self._attempts(assumed) if dynamic else ():
+            if not any(dims):
+                continue
             try:
                 traced = self.trace(tensors, dims)
             except RefusedError:
@@ -133,6 +136,10 @@ class Tracing:
         example = self.example
         # A size of 1 is a fact worth more than its freedom, and so is one about which something was declared.
         held = {(a.position, a.axis) for a in assumed}
+        if isinstance(self.model, OnnxModel):  # whose file says what may change
+            held |= {
+                (i, a) for i, g in enumerate(self.model.graph.inputs) for a, s in enumerate(g.shape) if s is not None
+            }
         places = [(t.dim() - 2, t.dim() - 1) if t.dim() >= 4 else () for t in example]
         space: Dims = [
             {a: AUTO for a in p if t.shape[a] > 1 and (i, a) not in held}

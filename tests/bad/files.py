@@ -316,7 +316,7 @@ UNTRUSTED = [
         ("untrusted state", "w.safetensors", raw(pickle.dumps(Hostile(), protocol=2))),
         InputError, "is named .safetensors",
     ),
-    bad("hostile .onnx", ("untrusted", "m.onnx", raw(pickle.dumps(Hostile()))), InputError, "m.onnx", "factory"),
+    bad("hostile .onnx", ("untrusted", "m.onnx", raw(pickle.dumps(Hostile()))), InputError, "m.onnx", "no valid ONNX file"),
     bad("hostile .bin as a model", ("untrusted", "m.bin", lambda p: saved(Hostile())), InputError, "m.bin", "--state"),
     bad("hostile picture", ("image", "x.png", raw(pickle.dumps(Hostile()))), InputError, "x.png", "cannot be read as a picture"),
 ]  # fmt: skip

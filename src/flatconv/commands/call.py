@@ -12,7 +12,8 @@ from torch import nn
 from flatconv import inputs
 from flatconv.commands.console import step
 from flatconv.errors import InputError
-from flatconv.spec import load_model
+from flatconv.onnx_in import OnnxModel
+from flatconv.spec import ONNX, load_model
 from flatconv.stack import Stack, Window, stack
 
 Example = tuple[list[torch.Tensor], dict[str, torch.Tensor]]
@@ -36,11 +37,19 @@ class Call:
 
     def model(self) -> nn.Module:
         """The model, built."""
+        return self._built
+
+    @cached_property
+    def _built(self) -> nn.Module:
         found: nn.Module = step(f"building {self.spec}", lambda: load_model(self.spec, self.trust, self.state))
         return found
 
     def example(self) -> Example:
         """The tensors of the call: a picture or the first window of a stack first, then what has a size."""
+        if self.input is None and self.image is None and self.images is None and self.spec.endswith(ONNX):
+            model = self.model()
+            assert isinstance(model, OnnxModel)
+            return model.example(), {}
         if self.stack is None:
             return inputs.read_inputs(self.input or (), self.image)
         assert self.window is not None

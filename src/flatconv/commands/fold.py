@@ -16,11 +16,12 @@ from flatconv import files, inputs, measure, runtimes
 from flatconv.commands import options
 from flatconv.commands.call import Call, Example
 from flatconv.commands.console import err, out, say, step
-from flatconv.deploy import EXTRA
+from flatconv.deploy import EXTRA, SUFFIXES
 from flatconv.errors import InputError, plain
 from flatconv.fold import fold as run_fold
 from flatconv.lower import Weights
 from flatconv.module import Folded
+from flatconv.onnx_in import OnnxModel
 from flatconv.report.jsonview import dumps
 from flatconv.report.stacking import stack_view
 from flatconv.report.terminal import audit_view, count, fold_view
@@ -38,7 +39,13 @@ def fold(
     channels: options.Channels = None,
     layout: options.Layout = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Where the results go.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER|FILE",
+            help="Where the results go; the fold alone as a FILE.onnx or FILE.pt2.",
+        ),
     ] = None,
     method: options.Method = "forward",
     weights: Annotated[
@@ -75,15 +82,17 @@ def fold(
     kind: Weights = "shared" if weights == "shared" else "folded"
     if kind != weights:
         raise InputError(f"--weights is '{weights}'; it may be folded or shared")
+    alone = output is not None and output.suffix in SUFFIXES
+    to_onnx = output is not None and output.suffix == ".onnx"
     choice: bool | Tuning = False
     if tune:
-        choice = Tuning(engine or ("onnx" if onnx else "eager"), budget, more_memory, progress=say)  # type: ignore[arg-type]
+        choice = Tuning(engine or ("onnx" if onnx or to_onnx else "eager"), budget, more_memory, progress=say)  # type: ignore[arg-type]
     if onnx:
-        if output is None:
-            raise InputError("--onnx writes a file, so it needs a folder for it: -o FOLDER")
+        if output is None or alone:
+            raise InputError("--onnx writes a file beside others: -o FOLDER")
         runtimes.require("onnx", "onnxruntime", extra=EXTRA)
     if output is not None and not dry_run:
-        files.check_folder(output, force=force)
+        (files.check_file if alone else files.check_folder)(output, force=force)
     call = Call(spec, input_, image, images, how, size, channels, layout, method, trust, state)
     args, kwargs = call.example()
     model = call.model()
@@ -112,9 +121,20 @@ def fold(
         out.print(audit_view(flat.report.audit, out.width))
         out.print(fold_view(flat.report))
         _print_measured(numbers)
-    if output is not None and not dry_run:
+    if output is not None and not dry_run and alone:
+        made = step("writing", lambda: flat.export(output, force=force, names=_names(model)))
+        ran = "; ".join(f"{name}: {apart:.1e} from the fold" for name, apart in made.differences.items())
+        err.print(Text(f"Wrote {plain(output)}, which was run before. {ran}"))
+    elif output is not None and not dry_run:
         written = step("writing", lambda: _write(output, force, model, flat, (args, kwargs), call, more, onnx))
         err.print(Text(f"Wrote {', '.join(written)} to {plain(output)}"))
+
+
+def _names(model: nn.Module) -> tuple[list[str], list[str]] | None:
+    """Those of the ONNX file that a model was read from, so that the new file can stand in its place."""
+    if not isinstance(model, OnnxModel):
+        return None
+    return [g.name for g in model.graph.inputs], [g.name for g in model.graph.outputs]
 
 
 def _measure(model: nn.Module, flat: Folded, example: Example, call: Call, budget: float) -> dict[str, Any]:
@@ -170,7 +190,7 @@ def _write(
         flat.save(folder / "folded.pt2")
         flat.save_weights(folder / "folded.safetensors")
         if onnx:
-            written = flat.export(folder / "folded.onnx")
+            written = flat.export(folder / "folded.onnx", names=_names(model))
             more = more | {"onnx": {"differences": dict(written.differences), "unread": dict(written.unread)}}
         report = flat.report.to_dict() | more
         (folder / "report.json").write_text(dumps(report) + "\n", encoding="utf-8")

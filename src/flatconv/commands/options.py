@@ -10,7 +10,8 @@ Spec = Annotated[
     str,
     typer.Argument(
         metavar="SPEC",
-        help="package.module:factory, path/to/file.py:factory, diffusers:FOLDER, transformers:FOLDER, model.pt2 or model.pt.",
+        help="package.module:factory, path/to/file.py:factory, diffusers:FOLDER, transformers:FOLDER, model.onnx, model.pt2 or "
+        "model.pt.",
     ),
 ]
 Input = Annotated[

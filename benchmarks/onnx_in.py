@@ -1,0 +1,176 @@
+"""Two ways to read ONNX files, on the same files: flatconv's own, and the converter onnx2torch.
+
+    python benchmarks/onnx_in.py --json benchmarks/results/onnx_in.json
+
+The files are what torch.onnx writes for the small forms of the zoo (float32), with its newer exporter and, where it can, its
+older one, and what Keras wrote through TensorFlow (``tests/onnx_in/files``). Each way must read a file, compute what ONNX
+Runtime computes from it, and give a module that folds. onnx2torch is no dependency of flatconv: pip install onnx2torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import flatconv
+import harness
+from flatconv import onnx_in, runtimes
+from flatconv.bench import machine
+from zoo_networks import entries
+
+FILES = Path(__file__).resolve().parent.parent / "tests/onnx_in/files"
+OPSET = 17
+"""Of the older exporter."""
+
+File = tuple[str, Path, tuple[Tensor, ...]]
+Numbers = dict[str, Any]
+
+
+def own(path: Path) -> nn.Module:
+    return onnx_in.load(path)
+
+
+def converter(path: Path) -> nn.Module:
+    module: nn.Module = importlib.import_module("onnx2torch").convert(str(path)).eval()
+    return module
+
+
+WAYS: dict[str, Callable[[Path], nn.Module]] = {"flatconv": own, "onnx2torch": converter}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here")
+    parser.add_argument("--only", action="append", metavar="WORD", help="networks whose names hold this")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    harness.pin()
+    console = Console(width=150)
+    rows: dict[str, dict[str, Numbers]] = {}
+    with tempfile.TemporaryDirectory(prefix="flatconv-onnx-") as folder:
+        for name, path, example in files(Path(folder), arguments.only):
+            rows[name] = {way: tried(read, path, example) for way, read in WAYS.items()}
+            words = "; ".join(f"{way} {outcome(numbers)}" for way, numbers in rows[name].items())
+            console.print(f"{name}: {words}", highlight=False, markup=False)
+    results = {"environment": machine.environment() | {"onnx2torch": _version()}, "rows": rows}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(results, console)
+
+
+def files(folder: Path, only: list[str] | None) -> Iterator[File]:
+    """Name, place and inputs of each file, written when it is its turn."""
+    for path in sorted(FILES.glob("*.onnx")):
+        if not only or any(w.lower() in path.stem for w in only):
+            given = onnx_in.load(path).graph.inputs
+            yield (
+                f"{path.stem}, Keras through TensorFlow",
+                path,
+                tuple(torch.randn([n or 1 for n in g.shape]) for g in given),
+            )
+    for entry in entries().values():
+        if entry.name.endswith("bfloat16") or (only and not any(w.lower() in entry.name.lower() for w in only)):
+            continue
+        try:
+            case = entry.build(True)
+        except ImportError:
+            continue
+        module = _module(case)
+        for kind, options in (("torch.onnx", {}), ("older torch.onnx", {"dynamo": False, "opset_version": OPSET})):
+            path = folder / "network.onnx"
+            try:
+                if options:
+                    torch.onnx.export(module, tuple(case.args), path, **options)
+                else:
+                    runtimes.to_onnx(module, case.args, path)
+            except Exception:
+                continue
+            yield f"{entry.name}, {kind}", path, tuple(case.args)
+
+
+def _module(case: Any) -> nn.Module:
+    """The call of a case as a module that returns plain tensors."""
+
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = case.model
+
+        def forward(self, *args: Tensor) -> Any:
+            found = getattr(self.model, case.method)(*args)
+            if hasattr(found, "latent_dist"):
+                return found.latent_dist.parameters
+            return getattr(found, "sample", found)
+
+    return Called().eval()
+
+
+def tried(read: Callable[[Path], nn.Module], path: Path, example: tuple[Tensor, ...]) -> Numbers:
+    """How far one way gets with one file."""
+    found: Numbers = {"reads": False, "apart": None, "right": False, "folds": False, "seconds": None, "why_not": ""}
+    try:
+        begun = time.perf_counter()
+        model = read(path)
+        found |= {"reads": True, "seconds": time.perf_counter() - begun}
+        wanted = runtimes.onnxruntime(path, example)()
+        with torch.no_grad():
+            made = model(*example)
+        made = made if isinstance(made, tuple) else (made,)
+        apart = max(runtimes.apart(a, b) for a, b in zip(made, wanted, strict=True))
+        found |= {"apart": apart, "right": apart <= runtimes.LIMITS[torch.float32]}
+        flat = flatconv.fold(model, example, tune=False)
+        found |= {"folds": True, "sites": len(flat.report.sites)}
+        found["conv3d"] = sum("3d" in s.becomes for s in flat.report.sites)
+    except Exception as error:
+        found["why_not"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    return found
+
+
+def outcome(numbers: Numbers) -> str:
+    """In a word."""
+    for key, word in (("reads", "not read"), ("right", "WRONG"), ("folds", "not folded")):
+        if not numbers[key]:
+            return word if key == "right" and numbers["apart"] is not None else "fails" if key == "right" else word
+    return "folded"
+
+
+def show(results: Numbers, console: Console) -> None:
+    """How many files each way reads, reads rightly, and makes something of that folds."""
+    table = Table(title=f"{len(results['rows'])} files", title_justify="left")
+    for column in ("way in", "read", "as ONNX Runtime", "otherwise", "folded", "seconds to read, median"):
+        table.add_column(column, justify="right" if column != "way in" else "left")
+    for way in WAYS:
+        of = [row[way] for row in results["rows"].values()]
+        seconds = sorted(n["seconds"] for n in of if n["seconds"] is not None)
+        table.add_row(
+            way,
+            *(str(sum(bool(n[key]) for n in of)) for key in ("reads", "right")),
+            str(sum(n["apart"] is not None and not n["right"] for n in of)),
+            str(sum(n["folds"] for n in of)),
+            f"{seconds[len(seconds) // 2]:.2f}" if seconds else "–",
+        )
+    console.print(table)
+
+
+def _version() -> str:
+    try:
+        return version("onnx2torch")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    main()

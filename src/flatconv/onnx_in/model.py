@@ -1,0 +1,191 @@
+"""An ONNX graph as a module of torch."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flatconv.errors import InputError
+from flatconv.onnx_in import arithmetic
+from flatconv.onnx_in.check import check_inputs, confirm, written
+from flatconv.onnx_in.operators import READERS
+from flatconv.onnx_in.step import Known, Step, Value
+
+
+@dataclass(frozen=True)
+class Given:
+    """An input or an output of the file.
+
+    Attributes:
+        name: in the file.
+        dtype: of its elements.
+        shape: None where a size is free.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a file holds.
+
+    Attributes:
+        path: of it.
+        inputs: that are no constants.
+        outputs: in order.
+        constants: tensors of the file, by name.
+        steps: in an order in which they can be computed.
+    """
+
+    path: Path
+    inputs: tuple[Given, ...]
+    outputs: tuple[Given, ...]
+    constants: Mapping[str, Tensor]
+    steps: tuple[Step, ...]
+
+
+class Node(nn.Module):
+    """One step, so that reports and errors can say where in the file something is."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, *values: Value) -> tuple[Value, ...]:
+        """The step's results."""
+        found: Any = arithmetic.computed(self.step, values)
+        if found is None:
+            found = READERS[self.step.op](self.step, values)
+        return found if isinstance(found, tuple) else (found,)
+
+    def extra_repr(self) -> str:
+        """The operator, for printing."""
+        return self.step.op
+
+
+class OnnxModel(nn.Module):
+    """A file's network. It takes tensors in the file's order or by name, and gives a tensor, or a tuple of several.
+
+    Constants are parameters (floating point, frozen) and buffers; nodes are submodules, under their names in the file with
+    dots and slashes as underscores.
+
+    Attributes:
+        graph: what the file holds.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        taken = set(dir(self))
+        self._held: dict[str, str] = {}
+        self._numbers: dict[str, Any] = {}
+        for name, value in graph.constants.items():
+            self._held[name] = own = identifier(name, taken, "constant")
+            if value.dtype.is_floating_point:
+                self.register_parameter(own, nn.Parameter(value, requires_grad=False))
+            else:
+                self.register_buffer(own, value)
+            if value.numel() <= arithmetic.LARGEST and value.dtype not in (torch.bfloat16, torch.float16):
+                array = value.numpy()
+                self._numbers[name] = array.astype(np.int64) if array.dtype.kind in "iu" else array
+        self._places: list[str] = []
+        for step in graph.steps:
+            own = identifier(step.name, taken, step.op)
+            self.add_module(own, Node(step))
+            self._places.append(own)
+        self._last = {name: i for i, step in enumerate(graph.steps) for name in step.inputs}
+        self._wanted = {given.name for given in graph.outputs}
+
+    def __new__(cls, graph: Graph) -> OnnxModel:
+        """An instance of a class of its own, whose forward has the file's inputs as parameters."""
+        name = identifier(graph.path.stem, set(), "onnx")  # reports call a model by its class
+        body = {"forward": _forward(graph), "__module__": cls.__module__}
+        return super().__new__(type(name, (cls,), body))
+
+    def run(self, tensors: Sequence[Tensor]) -> Any:
+        """The results for the file's inputs in order."""
+        check_inputs(self, tensors)
+        values: dict[str, Value] = {name: self._constant(name) for name in self._held}
+        values |= {given.name: tensor for given, tensor in zip(self.graph.inputs, tensors, strict=True)}
+        for i, (step, place) in enumerate(zip(self.graph.steps, self._places, strict=True)):
+            results = getattr(self, place)(*(values[n] if n else None for n in step.inputs))
+            values |= {name: result for name, result in zip(step.outputs, results, strict=False) if name}
+            for name in {*step.inputs, *step.outputs} - self._wanted:
+                if self._last.get(name, -1) <= i:
+                    values.pop(name, None)
+        results = tuple(_data(values[given.name]) for given in self.graph.outputs)
+        return results[0] if len(results) == 1 else results
+
+    def confirm(self, tensors: Sequence[Tensor]) -> dict[tuple[tuple[int, ...], ...], float]:
+        """Hold what was read against ONNX Runtime; see ``flatconv.onnx_in.check``."""
+        return confirm(self, tensors)
+
+    def example(self) -> list[Tensor]:
+        """Random tensors of the sizes that the file fixes.
+
+        Raises:
+            InputError: it leaves some free.
+        """
+        if any(None in given.shape for given in self.graph.inputs):
+            listed = ", ".join(written(given) for given in self.graph.inputs)
+            raise InputError(
+                f"{self.graph.path.name} takes {listed}: sizes that it leaves free must be chosen, with one "
+                "--input SIZES for each input"
+            )
+        noise = torch.Generator().manual_seed(0)
+        return [
+            torch.randn([int(s or 0) for s in given.shape], generator=noise).to(given.dtype)
+            for given in self.graph.inputs
+        ]
+
+    def _constant(self, name: str) -> Value:
+        held: Tensor = getattr(self, self._held[name])
+        return Known(self._numbers[name], held) if name in self._numbers else held
+
+
+def _data(value: Value) -> Tensor:
+    assert value is not None
+    return value.tensor() if isinstance(value, Known) else value
+
+
+def _forward(graph: Graph) -> Any:
+    """A forward whose parameters are the file's inputs."""
+    taken = {"self"}
+    parameters = [
+        inspect.Parameter(identifier(g.name, taken, "input"), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for g in graph.inputs
+    ]
+    signature = inspect.Signature(parameters)
+
+    def forward(self: OnnxModel, *args: Tensor, **kwargs: Tensor) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as e:
+            raise InputError(f"{graph.path.name} takes {', '.join(signature.parameters)}: {e}") from e
+        return self.run(list(bound.arguments.values()))
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    forward.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
+    return forward
+
+
+def identifier(name: str, taken: set[str], fallback: str) -> str:
+    """A name that Python and torch accept and that is not taken yet, which it is from here on."""
+    found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or fallback
+    found = f"{fallback}_{found}" if found[0].isdigit() else found
+    made, count = found, 1
+    while made in taken:
+        count += 1
+        made = f"{found}_{count}"
+    taken.add(made)
+    return made
