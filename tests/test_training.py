@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import flatconv
 from flatconv import examples
+from flatconv.errors import GuardError, RefusedError
 from tests.expected import agree, filled, sample
 
 X = sample(2, 2, 1, 6, 5)
@@ -177,6 +179,146 @@ def test_buffers_of_the_users_own():
     # Its code detaches, and what that does to gradients does not show in the program.
     with pytest.raises(flatconv.GuardError, match="does something to gradients"):
         flat(X)
+
+
+# Dropout that is switched on: from one seed the same mask, in a program of lower rank too.
+
+
+class Masked(nn.Module):
+    """Dropout between two convolutions, and a path that is left out for some of the batch."""
+
+    def __init__(self, dropout, frames=1):
+        super().__init__()
+        self.enter, self.leave = nn.Conv3d(2, 4, 3, padding=1), nn.Conv3d(4, 2, 3, padding=1)
+        self.dropout, self.frames = dropout, frames
+
+    def forward(self, x):
+        y = x.expand(-1, -1, self.frames, -1, -1)
+        y = self.leave(self.dropout(torch.relu(self.enter(y))))
+        if self.training:
+            y = y * x.new_empty((x.shape[0], 1, 1, 1, 1)).bernoulli_(0.75) / 0.75
+        return x + y
+
+
+def seeded(call, x, seed):
+    torch.manual_seed(seed)
+    return call(x)
+
+
+DROPOUTS = {
+    "elements": lambda: nn.Dropout(0.3),
+    "channels": lambda: nn.Dropout3d(0.5),
+    "functional": lambda: lambda x: F.dropout(x, 0.4),
+    "alpha": lambda: nn.AlphaDropout(0.3),
+    "channels, alpha": lambda: nn.FeatureAlphaDropout(0.3),
+    "none of it": lambda: nn.Dropout(0.0),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_dropout(name):
+    plain, model, flat = pair(lambda: filled(Masked(DROPOUTS[name]())).train())
+    assert [s.becomes for s in flat.report.sites] == ["conv2d", "conv2d"]
+    for seed, x in enumerate((X, sample(5, 2, 1, 7, 6))):
+        wanted, made = seeded(plain, x, seed), seeded(flat, x, seed)
+        agree(made, wanted)
+        assert torch.rand(1) == (seeded(plain, x, seed), torch.rand(1))[1]  # as many numbers were drawn
+        wanted.square().sum().backward()
+        made.square().sum().backward()
+        for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+            agree(a.grad, b.grad)
+    assert name == "none of it" or not torch.equal(seeded(flat, X, 1), seeded(flat, X, 2))
+
+
+def test_equal_slices_are_not_equal_behind_dropout():
+    """Three equal frames: the first convolution may be computed less often, the second one may not."""
+    plain, _, flat = pair(lambda: filled(Masked(nn.Dropout(0.5), frames=3)).train())
+    for seed in range(3):
+        wanted = seeded(plain, X, seed)
+        agree(seeded(flat, X, seed), wanted)
+        assert not torch.allclose((wanted - X)[:, :, 0], (wanted - X)[:, :, 2])
+
+
+def test_a_mask_with_two_readers_is_drawn_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv3d(2, 3, 3, padding=1), nn.Conv3d(2, 3, (1, 3, 3), padding=(0, 1, 1))
+
+        def forward(self, x):
+            x = F.dropout(x, 0.5)
+            return self.first(x) - self.second(x) + x.mean()
+
+    plain, _, flat = pair(lambda: filled(Twice()).train())
+    drawn = [n for n in flat.graph.nodes if "dropout" in str(n.target)]
+    assert len(drawn) == 1
+    for seed in range(3):
+        agree(seeded(flat, X, seed), seeded(plain, X, seed))
+
+
+def test_dropped_weights_are_drawn_on_every_call():
+    class Connections(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(2, 3, 3, padding=1)
+
+        def forward(self, x):
+            return F.conv3d(x, F.dropout(self.conv.weight, 0.5, self.training), self.conv.bias, padding=1)
+
+    for weights in ("shared", "folded"):
+        model = filled(Connections()).train()
+        try:
+            flat = flatconv.fold(model, (X,), weights=weights)
+        except RefusedError:
+            continue
+        for seed in range(3):
+            agree(seeded(flat, X, seed), seeded(model, X, seed))
+
+
+def test_dropout_without_learning():
+    """Masks at inference (Monte Carlo dropout): nothing else is in train mode."""
+    model = filled(nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.Dropout(0.5), nn.Conv3d(4, 2, 3, padding=1))).eval()
+    model[1].train()
+    flat = flatconv.fold(model, (X,))
+    agree(seeded(flat, X, 3), seeded(model, X, 3))
+    assert "conv3d" not in flat.code
+    for write in (lambda: flat.export("x.onnx"), lambda: flatconv.fold(model, (X,), rank4=True)):
+        with pytest.raises(RefusedError, match="random numbers"):
+            write()
+
+
+def test_dropout_is_of_the_mode_of_the_capture():
+    _, _, flat = pair(lambda: filled(Masked(nn.Dropout(0.3))).train())
+    with pytest.raises(GuardError, match="mode"):
+        flat.eval()(X)
+    flat.train()(X)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda x: x + torch.randn_like(x), lambda x: F.rrelu(x, training=True), lambda x: F.dropout(x, 1.0)]
+)
+def test_other_draws_are_refused(draw):
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv3d(2, 3, 3, padding=1)
+
+        def forward(self, x):
+            return draw(self.conv(x))
+
+    with pytest.raises(RefusedError, match="draws random numbers"):
+        flatconv.fold(filled(Noisy()).train(), (X,), weights="shared")
+
+
+def test_a_patched_model_drops_out():
+    plain = filled(Masked(nn.Dropout(0.3))).train()
+    model = copy.deepcopy(plain)
+    patched = flatconv.patch(model, {"forward": (X,)})
+    for seed in range(3):
+        agree(seeded(model, X, seed), seeded(plain, X, seed))
+    assert patched.counts["forward"].folded == 3
+    agree(model.eval()(X), plain.eval()(X))
+    assert patched.counts["forward"].original == 1
 
 
 def test_folded_copies_are_refused():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flatconv import files, runtimes
 from flatconv.errors import InputError, RefusedError, VerificationError, first_line
+from flatconv.program import DRAWS
 
 if TYPE_CHECKING:
     from flatconv.module import Folded
@@ -51,6 +52,11 @@ def export(flat: Folded, path: Any, *, force: bool = False, names: Names | None 
     files.check_file(target, force=force)
     names = _names(flat, names)
     files.check_one_form(flat)
+    if any(str(n.target) in DRAWS for n in flat.graph.nodes):
+        raise RefusedError(
+            "the fold draws random numbers (dropout in train mode), so that its file could not be compared with it: fold the "
+            "model in eval mode"
+        )
     onnx = target.suffix == ".onnx"
     if onnx:
         runtimes.require("onnx", "onnxruntime", extra=EXTRA)

@@ -19,6 +19,10 @@ from torch import fx
 Size: TypeAlias = int | sympy.Expr
 """A size: a number, or an expression over the sizes that stay free."""
 
+DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+DRAWS = ("aten.native_dropout.default", "aten.bernoulli.p", *(f"aten.{name}.default" for name in DROPOUTS))
+"""Operators that draw random numbers, and may be in a program: masks."""
+
 
 @dataclass(eq=False, repr=False)
 class Node:
@@ -127,12 +131,17 @@ class Program:
     names: dict[Node, str]
 
     @cached_property
+    def random(self) -> bool:
+        """Whether a call draws random numbers."""
+        return any(_draws(n) for n in self.nodes)
+
+    @cached_property
     def constant(self) -> frozenset[Node]:
-        """Nodes that depend on weights alone."""
+        """Nodes that depend on weights alone, and on no draw."""
         found: set[Node] = set()
         for node in self.nodes:
             if node.op == "weight" or (
-                node.target is not None and node.inputs and all(i in found for i in node.inputs)
+                node.target is not None and node.inputs and not _draws(node) and all(i in found for i in node.inputs)
             ):
                 found.add(node)
         return frozenset(found)
@@ -145,6 +154,10 @@ class Program:
                 if isinstance(size, sympy.Symbol):
                     found[size] = value
         return found
+
+
+def _draws(node: Node) -> bool:
+    return node.op in DRAWS and node.args.get("train", True) is not False
 
 
 def concrete(shape: tuple[Size, ...], sizes: Mapping[sympy.Symbol, int]) -> tuple[int, ...]:

@@ -90,7 +90,7 @@ def verify_all(
             held = captured.program.weights
             weight = evaluate(here.weight, held) if here.weight in captured.program.constant else None
             sites[names[node]] = site_evidence(here, analysis.facts, weight, names[node])
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng():
         wide = {c.name: c.value(captured.program.weights, wide=True) for c in lowered.constants.values()}
         check_state(captured, lowered, flat, wide, weights == "shared")
         check_refusals(captured, flat)
@@ -128,11 +128,13 @@ def compare(
     """Run original and fold on the same tensors, in float64 and in their own type."""
     placeholders = [n.name for n in captured.program.inputs]
     given = dict(zip(placeholders, tensors, strict=True))
+    _seed(captured)
     try:
         reference = run_graph(captured.graph.graph, captured.weights | given, {}, wide=True)
     except (RuntimeError, ValueError, IndexError, NotImplementedError) as e:
         # Some sizes that a model accepts in its own type are refused in float64 (an empty result, say).
         raise _CannotRunError(str(e)) from e
+    _seed(captured)
     try:
         folded = run_graph(lowered.graph, given, wide, wide=True)
     except (RuntimeError, ValueError, IndexError) as e:
@@ -168,9 +170,16 @@ def compare(
         together([spread(widen(o), r) for o, r in zip(own, reference, strict=True)]),
         sum(r.numel() for r in reference),
     )
+    _seed(captured)
     captured_own = run_graph(captured.graph.graph, captured.weights | given, {})
     _judge(found, original, captured_own, reference)
     return found
+
+
+def _seed(captured: Capture) -> None:
+    """Let every side draw the same masks, where masks are drawn."""
+    if captured.program.random:
+        torch.manual_seed(0)
 
 
 def _results(
@@ -178,6 +187,7 @@ def _results(
 ) -> tuple[torch.Tensor, ...]:
     """What a call changes of buffers, then its results; the buffers are put back."""
     args, kwargs = captured.inputs.arguments(tensors)
+    _seed(captured)
     # Whatever else a call leaves behind stays, so that a model that keeps state shows it.
     buffers = {n: b for n, b in captured.model.named_buffers(remove_duplicate=False) if n in captured.updates}
     before = {name: b.detach().clone() for name, b in buffers.items()}

@@ -71,9 +71,9 @@ ALL = (
         options={"weights": "shared"},
     ),
     Trap(
-        "dropout-train",
+        "dropout-of-everything",
         "train-mode",
-        between(lambda s, t: s.drop(t), drop=nn.Dropout3d(0.5)),
+        between(lambda s, t: s.drop(t), drop=nn.Dropout3d(1.0)),
         expect="refused",
         says="random numbers",
         train=True,

@@ -5,7 +5,7 @@ An unknown operator makes all slices of its result distinct and is run as it is 
 
 from __future__ import annotations
 
-from flatconv.ops import conv, join, matmul, norm, pad, pick, pointwise, pool, reduce, resize, shape
+from flatconv.ops import conv, join, matmul, norm, pad, pick, pointwise, pool, random, reduce, resize, shape
 from flatconv.ops.base import Operator
 from flatconv.program import Node
 
@@ -36,6 +36,10 @@ ROOMS: tuple[Operator, ...] = (
     matmul.Linear(),
     matmul.Matmul(),
     matmul.Attention(),
+    random.Draw(),
+    random.DrawChannels(),
+    random.Dropped(),
+    random.Blank(),
     pointwise.Prelu(),
     pointwise.Dropout(),
     pointwise.Create(),

@@ -29,7 +29,7 @@ class Accuracy:
     def _reference(self) -> tuple[torch.Tensor, ...] | None:
         """The original in float64; None where it cannot be run, or looked at."""
         captured = self._captured
-        if captured.updates:
+        if captured.updates or captured.program.random:
             return None
         given = dict(zip((n.name for n in captured.program.inputs), captured.example, strict=True))
         try:
