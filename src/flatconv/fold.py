@@ -48,7 +48,7 @@ def fold(
     and one comes out are dropped, from where the data enters to where it leaves. The model itself is not changed.
 
     Args:
-        model: any module that torch.export captures, in eval mode if it has batch norm or dropout.
+        model: any module that torch.export captures, in the mode in which it will be called.
         args: example call, such as ``(torch.randn(1, 3, 1, 256, 256),)``. Depth is taken from it; batch, height and width
             stay free where the model allows it.
         kwargs: more of it, by name.
@@ -128,6 +128,10 @@ def _rank4(captured: Capture, flat: Folded, weights: Weights) -> Folded:
     Raises:
         RefusedError: there are tensors of a higher rank.
     """
+    if captured.program.random:
+        raise RefusedError(
+            "the model draws random numbers (dropout in train mode): rank4=True is for inference, call model.eval()"
+        )
     if weights == "shared" or flat._full is not None:
         what = "weights='shared' keeps weights" if weights == "shared" else "otherwise='full' keeps a form"
         raise RefusedError(f"{what} of the original's rank: rank4=True needs weights='folded' and otherwise='refuse'")
