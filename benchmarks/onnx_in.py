@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
+import sys
 import tempfile
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +49,22 @@ def own(path: Path) -> nn.Module:
 
 
 def converter(path: Path) -> nn.Module:
-    module: nn.Module = importlib.import_module("onnx2torch").convert(str(path)).eval()
+    module: nn.Module = _onnx2torch().convert(str(path)).eval()
     return module
+
+
+def _onnx2torch() -> Any:
+    """It imports torchvision for two operators of detectors, which no file here has; not every torch has a build of it."""
+    if "onnx2torch" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return importlib.import_module("onnx2torch")
+    made, inner = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+    made.ops = inner  # type: ignore[attr-defined]
+    inner.roi_align = None  # type: ignore[attr-defined]
+    sys.modules |= {"torchvision": made, "torchvision.ops": inner}
+    try:
+        return importlib.import_module("onnx2torch")
+    finally:
+        del sys.modules["torchvision"], sys.modules["torchvision.ops"]  # others look whether it is there
 
 
 WAYS: dict[str, Callable[[Path], nn.Module]] = {"flatconv": own, "onnx2torch": converter}
@@ -93,7 +112,8 @@ def files(folder: Path, only: list[str] | None) -> Iterator[File]:
             path = folder / "network.onnx"
             try:
                 if options:
-                    torch.onnx.export(module, tuple(case.args), path, **options)
+                    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                        torch.onnx.export(module, tuple(case.args), path, **options)
                 else:
                     runtimes.to_onnx(module, case.args, path)
             except Exception:
@@ -154,15 +174,48 @@ def show(results: Numbers, console: Console) -> None:
         table.add_column(column, justify="right" if column != "way in" else "left")
     for way in WAYS:
         of = [row[way] for row in results["rows"].values()]
-        seconds = sorted(n["seconds"] for n in of if n["seconds"] is not None)
         table.add_row(
             way,
             *(str(sum(bool(n[key]) for n in of)) for key in ("reads", "right")),
             str(sum(n["apart"] is not None and not n["right"] for n in of)),
             str(sum(n["folds"] for n in of)),
-            f"{seconds[len(seconds) // 2]:.2f}" if seconds else "–",
+            _seconds(of),
         )
     console.print(table)
+
+
+def markdown(results: Numbers) -> str:
+    """Both ways in numbers, for the documentation."""
+    where = results["environment"]
+    rows = results["rows"].values()
+    lines = [
+        f"Measured {where['date'][:10]} on {len(results['rows'])} files that torch.onnx (newer and older) wrote of the zoo and "
+        f"that Keras wrote through TensorFlow, with torch {where['torch']} and onnx2torch {where['onnx2torch']}; "
+        "`benchmarks/onnx_in.py` makes the figures again.",
+        "",
+        "| way in | reads | right, as ONNX Runtime | wrong | folds | seconds to read, median |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for way in WAYS:
+        of = [row[way] for row in rows]
+        wrong = sum(n["apart"] is not None and not n["right"] for n in of)
+        cells = [sum(bool(n[key]) for n in of) for key in ("reads", "right")]
+        lines.append(f"| {way} | {cells[0]} | {cells[1]} | {wrong} | {sum(n['folds'] for n in of)} | {_seconds(of)} |")
+    for way in WAYS:
+        why: dict[str, int] = {}
+        for row in rows:
+            if not row[way]["folds"]:
+                said = row[way]["why_not"] or "another result than ONNX Runtime's"
+                why[said] = why.get(said, 0) + 1
+        if why:
+            most = sorted(why.items(), key=lambda w: -w[1])[:4]
+            lines += ["", f"What stopped {way}: " + "; ".join(f"{said} ({count})" for said, count in most) + "."]
+    return "\n".join(lines)
+
+
+def _seconds(of: list[Numbers]) -> str:
+    found = sorted(n["seconds"] for n in of if n["seconds"] is not None)
+    return f"{found[len(found) // 2]:.2f}" if found else "–"
 
 
 def _version() -> str:

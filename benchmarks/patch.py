@@ -129,6 +129,33 @@ def peak(name: str, method: str, side: str) -> int | None:
     return measure.peak_memory(lambda: getattr(vae, method)(x))
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """The figures in Markdown."""
+    where = results["environment"]
+    lines = [
+        f"One picture of {SIDE}×{SIDE} (its latent for `decode`), measured {where['date'][:10]} on {where['processor']}, "
+        f"{results['settings']['threads']} threads, torch {where['torch']}, eager: medians and quartiles of calls in turns; "
+        "peaks above the weights from a process each. `benchmarks/patch.py` makes them again. Differences are of an image, then "
+        "a video of nine frames (by the original, on the same weights), then an image, over the largest value.",
+        "",
+        "| network | method | original | patched | original / patched | peak, patched / original | differences |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, methods in results["rows"].items():
+        for method, numbers in methods.items():
+            ratio, peaks = numbers["original/patched"], numbers["peak"]
+            cells = [
+                name,
+                method,
+                *(f"{numbers['ms'][s]['median']:.0f} ms" for s in SIDES),
+                f"{ratio['median']:.2f} ({ratio['q1']:.2f}–{ratio['q3']:.2f})",
+                f"{peaks['patched'] / peaks['original']:.0%}" if all(peaks.values()) else "–",
+                ", ".join(f"{d:.0e}" for d in numbers["differences"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def show(rows: dict[str, Any], console: Console) -> None:
     """One table."""
     table = Table(title=f"one picture of {SIDE}×{SIDE}, ms: medians", title_justify="left")

@@ -1,4 +1,4 @@
-"""Writes the measured figures into the README, from the JSON of the last benchmark and of the last run over the zoo.
+"""Writes the measured figures into the README and the documents, from the JSON of the last run of each benchmark.
 
 python benchmarks/readme.py
 """
@@ -9,10 +9,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx_in
+import patch
+import training
+import ways
 import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = {"bench": "fold.json", "zoo": "zoo.json", "gpu": "gpu.json"}
+FILES = {
+    "bench": "fold.json", "zoo": "zoo.json", "gpu": "gpu.json", "onnx": "onnx_in.json", "patch": "patch.json",
+    "training": "training.json", "ways": "ways.json",
+}  # fmt: skip
+PLACES = {
+    "README.md": ("bench", "zoo", "gpu"),
+    "docs/onnx.md": ("onnx",),
+    "docs/patch.md": ("patch", "training", "ways"),
+}
 ENGINES = {
     "eager": "PyTorch eager",
     "compile": "torch.compile",
@@ -26,13 +38,18 @@ NETWORKS = {
 
 
 def main() -> None:
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    for name, write in (("bench", table), ("zoo", zoo.markdown), ("gpu", gpu)):
-        results = ROOT / "benchmarks/results" / FILES[name]
-        if results.exists():
-            text = between(text, name, write(json.loads(results.read_text(encoding="utf-8"))))
-    path.write_text(text, encoding="utf-8")
+    write = {
+        "bench": table, "zoo": zoo.markdown, "gpu": gpu, "onnx": onnx_in.markdown, "patch": patch.markdown,
+        "training": training.markdown, "ways": ways.markdown,
+    }  # fmt: skip
+    for place, names in PLACES.items():
+        path = ROOT / place
+        text = path.read_text(encoding="utf-8")
+        for name in names:
+            results = ROOT / "benchmarks/results" / FILES[name]
+            if results.exists():
+                text = between(text, name, write[name](json.loads(results.read_text(encoding="utf-8"))))
+        path.write_text(text, encoding="utf-8")
 
 
 def between(text: str, name: str, part: str) -> str:

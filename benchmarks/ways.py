@@ -117,5 +117,24 @@ def main() -> None:
     Console(width=120).print(table)
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """The figures in Markdown."""
+    where = results["environment"]
+    lines = [
+        f"The decoder of `flatconv.examples.image_vae`, one image of 256×256, measured {where['date'][:10]} on "
+        f"{where['processor']}, {results['settings']['threads']} threads, torch {where['torch']}: medians and quartiles of "
+        "calls in turns; errors are root mean squares against float64, over that of the result. `benchmarks/ways.py` makes them "
+        "again.",
+        "",
+        "| way | time | original in eager / this | error |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, numbers in results["rows"].items():
+        ratio = numbers["original/this"]
+        cells = [f"{numbers['ms']['median']:.1f} ms", f"{ratio['median']:.2f} ({ratio['q1']:.2f}–{ratio['q3']:.2f})"]
+        lines.append(f"| {name} | {' | '.join(cells)} | {numbers['error']:.1e} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     main()
