@@ -135,8 +135,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         f"One picture of {SIDE}×{SIDE} (its latent for `decode`), measured {where['date'][:10]} on {where['processor']}, "
         f"{results['settings']['threads']} threads, torch {where['torch']}, eager: medians and quartiles of calls in turns; "
-        "peaks above the weights from a process each. `benchmarks/patch.py` makes them again. Differences are of an image, then "
-        "a video of nine frames (by the original, on the same weights), then an image, over the largest value.",
+        "peaks above the weights from a process each. `benchmarks/patch.py` makes them again. Differences are of an image, "
+        "then a video of nine frames (by the original, on the same weights), then an image, over the largest value.",
         "",
         "| network | method | original | patched | original / patched | peak, patched / original | differences |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",

@@ -151,7 +151,8 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"Time of a step, original / folded: {ratio['median']:.2f} ({ratio['q1']:.2f}–{ratio['q3']:.2f}). The losses differ by "
         f"at most {results['difference of the first ten']:.1e} in the first ten steps and "
-        f"{results['largest difference of losses']:.1e} in all, where rounding grows from step to step; in float64 by at most {results['float64']:.1e} in {DOUBLE} steps.",
+        f"{results['largest difference of losses']:.1e} in all, where rounding grows from step to step; in float64 by at most "
+        f"{results['float64']:.1e} in {DOUBLE} steps.",
     ]
     return "\n".join(lines)
 

@@ -123,8 +123,8 @@ def markdown(results: dict[str, Any]) -> str:
     lines = [
         f"The decoder of `flatconv.examples.image_vae`, one image of 256×256, measured {where['date'][:10]} on "
         f"{where['processor']}, {results['settings']['threads']} threads, torch {where['torch']}: medians and quartiles of "
-        "calls in turns; errors are root mean squares against float64, over that of the result. `benchmarks/ways.py` makes them "
-        "again.",
+        "calls in turns; errors are root mean squares against float64, over that of the result. `benchmarks/ways.py` makes "
+        "them again.",
         "",
         "| way | time | original in eager / this | error |",
         "| --- | ---: | ---: | ---: |",
