@@ -21,7 +21,7 @@ LAYERS = [
     {"exporting", "stack", "onnx_in"},
     {"tracing"},
     {"analyse", "capture", "interpret", "aliases"},
-    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse", "rank4", "state"},
+    {"lower", "files", "measure", "spec", "inputs", "fanin", "isolate", "reuse", "rank4", "state", "mixed"},
     {"audit", "module", "oracle"},
     {"soundness", "reinit", "depths", "deploy"},
     {"tune"},

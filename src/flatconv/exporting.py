@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from flatconv import ops
+from flatconv.gradients import without_autocast
 
 QUIET = ("torch.export", "torch.fx", "torch._export", "torch.__trace", "torch._subclasses.fake_tensor")
 
@@ -30,7 +31,8 @@ def export(module: nn.Module, tensors: Sequence[torch.Tensor], dims: Any) -> tor
         dims: for each tensor, the axes whose sizes stay free; None if none do.
     """
     # Where it fails, torch prints what it had of the graph.
-    with warnings.catch_warnings(), torch.no_grad(), quiet(), _oblivious(), contextlib.redirect_stderr(io.StringIO()):
+    silent = contextlib.redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), torch.no_grad(), without_autocast(), quiet(), _oblivious(), silent:
         warnings.simplefilter("ignore")
         shapes = None if dims is None else {"tensors": tuple(dims)}
         return torch.export.export(module, tuple(tensors), dynamic_shapes=shapes, strict=False)
@@ -198,7 +200,7 @@ def functional(exported: torch.export.ExportedProgram) -> torch.export.ExportedP
 
 
 def _decompose(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings(), quiet(), _oblivious():
+    with warnings.catch_warnings(), without_autocast(), quiet(), _oblivious():
         warnings.simplefilter("ignore")
         functional: torch.export.ExportedProgram = exported.run_decompositions({})
         return functional

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from flatconv.accuracy import REAL
+from flatconv.gradients import without_autocast
 from flatconv.program import Node, transform
 
 
@@ -30,7 +31,8 @@ def evaluate(node: Node, weights: Mapping[Node, torch.Tensor], wide: bool = Fals
         return widen(value) if wide else value
 
     assert node.target is not None
-    found: torch.Tensor = node.target(**transform(node.args, resolve))
+    with without_autocast():
+        found: torch.Tensor = node.target(**transform(node.args, resolve))
     return found
 
 

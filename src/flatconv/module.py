@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from flatconv import mixed
 from flatconv.aliases import owner
 from flatconv.errors import GuardError, InputError
+from flatconv.gradients import LAYOUT
 from flatconv.rank4 import Boundary, lowered
 from flatconv.reuse import in_place
-from flatconv.state import mirror, read, register, shape_of_state
+from flatconv.state import Structure, mirror, read, register, shape_of_state
 
 if TYPE_CHECKING:
     from flatconv.capture import Capture
@@ -37,7 +39,7 @@ OWN = frozenset(
         "report", "graph", "guards", "assumed", "example_shapes", "example_devices", "_inputs", "_outputs", "_other_mode",
         "_captured_mode", "_dtypes", "_devices", "_home", "_moved", "_asked", "_source", "_run", "_functional",
         "_passed", "_literals", "_full", "_run_full", "_functional_full", "boundary", "_updates",
-        "stops", "reads", "_shape_of_state", "_lends",
+        "stops", "reads", "_shape_of_state", "_lends", "_operators", "_asks", "_mixes", "_structure",
     )
 )  # fmt: skip
 """The attributes of a folded model that are not part of its state."""
@@ -51,7 +53,7 @@ class Folded(nn.Module):
 
     With ``weights="folded"`` the weights are copies: later changes of the original do not reach them, so fold again after
     training or loading. With ``weights="shared"`` they are the original's own: it follows every change of a value, a parameter
-    or a buffer, but not a module that is replaced by another.
+    or a buffer. Calls are refused once parameters, modules or hooks in it were added, replaced or taken away.
 
     ``.to(device)`` moves it. ``.train()`` and ``.eval()`` work as on the original where its code does not look at the mode;
     where it does (batch norm, dropout), only the mode of the capture is there, and a call in the other one says so.
@@ -112,7 +114,11 @@ class Folded(nn.Module):
         self._updates = captured.updates
         self.stops, self.reads = captured.stops, captured.reads
         self._shape_of_state = None
+        self._structure: Structure | None = None
         self._lends = _lends(graph, captured)
+        self._operators = mixed.of_program(captured.program)
+        self._asks = captured.layouts
+        self._mixes: dict[str, str | None] = {}
         self._dtypes = {name: t.dtype for name, t in self._state()}
         self._devices = self.example_devices
         places = {t.device for _, t in self._state()} | set(self.example_devices)
@@ -124,6 +130,7 @@ class Folded(nn.Module):
         self.train(mode)
         if follow:
             self._shape_of_state = shape_of_state(self)
+            self._structure = Structure(captured.model)
         self._compile()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -135,6 +142,8 @@ class Folded(nn.Module):
         tensors = self._inputs.flatten(args, kwargs)
         self._check_mode()
         self._check_inputs(tensors)
+        if mixed.active():
+            self._check_autocast(tensors)
         if self._lends and not all(t.is_contiguous() for t in tensors):
             raise GuardError(
                 "an input is not contiguous, and the model's code looks at that, or a result lies in the memory of an input, "
@@ -149,6 +158,10 @@ class Folded(nn.Module):
             raise GuardError(
                 "parameters or buffers of the model were added, taken away, tied, untied, or changed in shape or type since it "
                 "was folded: fold it again"
+            )
+        if followed and self._structure is not None and (where := self._structure.changed()) is not None:
+            raise GuardError(
+                f"modules of the model, or hooks on them, are others than when it was folded ({where}): fold it again"
             )
         run = self._functional if learns else self._run
         full = self._functional_full if learns else self._run_full
@@ -190,6 +203,22 @@ class Folded(nn.Module):
                 f"the model's code does something to gradients that a program of its values does not show ({self.stops[0]}): "
                 "call the original for gradients, or this under torch.no_grad()"
             )
+
+    def _check_autocast(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Refuse calls under autocast where it may do something else than to the original."""
+        for kind in dict.fromkeys(t.device.type for t in tensors):
+            if kind not in self._mixes:
+                why = (
+                    mixed.unlike(self._operators, mixed.of_graph(g), self._asks, kind)
+                    for g in (self.graph, self._full)
+                    if g is not None
+                )
+                self._mixes[kind] = next((w for w in why if w is not None), None)
+            if self._mixes[kind] is not None:
+                raise GuardError(
+                    f"autocast is on, and may do something else to this fold than to the model: {self._mixes[kind]}. Convert "
+                    "the model to the narrow type and fold that, or call this with autocast off"
+                )
 
     def _updated(self, results: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Put the new values of buffers in their place; the results proper are left."""
@@ -409,6 +438,8 @@ class Folded(nn.Module):
         copied = ("_parameters", "_buffers", "_modules")
         made.__dict__.update({k: copy.deepcopy(v, memo) if k in copied else v for k, v in self.__dict__.items()})
         made._asked, made._passed = set(self._asked), set()
+        # The copy has weights of its own, and does not follow the original any more.
+        made._structure = None
         return made
 
     def __copy__(self) -> Folded:
@@ -427,7 +458,7 @@ def _lends(graph: fx.Graph, captured: Capture) -> bool:
     """Whether it matters that inputs are contiguous, as those of the example are."""
     results: Any = graph.output_node().args[0]
     lends = any(isinstance(r, fx.Node) and owner(r).op == "placeholder" for r in results)
-    return all(t.is_contiguous() for t in captured.example) and (lends or bool(captured.layouts))
+    return all(t.is_contiguous() for t in captured.example) and (lends or any(a in LAYOUT for a in captured.layouts))
 
 
 def _on_device(graph: fx.Graph, old: torch.device, new: torch.device) -> fx.Graph:

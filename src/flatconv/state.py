@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""What nn.Module keeps its hooks in."""
+
 
 def mirror(copied: nn.Module, original: nn.Module) -> None:
     """The same tree of plain containers around the very dictionaries of the original, so that nothing can go stale."""
@@ -58,6 +61,30 @@ def shape_of_state(root: nn.Module) -> tuple[Any, ...]:
                 else:
                     found.append((name, t.shape, t.dtype, type(t), first.setdefault(id(t), len(first))))
     return tuple(found)
+
+
+class Structure:
+    """Which modules a model is made of, and the hooks of those in it, by identity.
+
+    A program that reads a model's own weights does what these modules did; it is told here that they are others.
+
+    Args:
+        model: the root. Its own hooks run around its calls, and are not looked at.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held: list[tuple[dict[Any, Any], list[Any], list[Any], str]] = []
+        for path, module in model.named_modules():
+            for name in ("_modules", *(HOOKS if path else ())):
+                held = module.__dict__[name]
+                self._held.append((held, list(held), list(held.values()), f"{path or 'the model'}: {name}"))
+
+    def changed(self) -> str | None:
+        """Where there is another module or hook than before; None if nowhere."""
+        for held, keys, values, where in self._held:
+            if len(held) != len(keys) or list(held) != keys or any(a is not b for a, b in zip(held.values(), values)):  # noqa: B905
+                return where
+        return None
 
 
 def as_module(graph: fx.Graph, tensor: Callable[[str], torch.Tensor]) -> fx.GraphModule:
