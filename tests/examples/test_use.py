@@ -42,7 +42,15 @@ def test_vision_tower(printed):
 def test_slices(printed):
     text = printed("slices", "monai")
     assert max(differences(text)) < 1e-4
-    assert re.search(r"forward +x 4×1×1×96×96", text)
+    # Nine windows are two batches of four and one of one, and all take the fold.
+    assert re.search(r"forward +x 4×1×1×96×96 .* 3 +0\n", text)
+
+
+def test_keras(printed, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    text = printed("keras", "keras")
+    assert max(differences(text)) < 1e-4
+    assert re.search(r"layers\.conv3d\w*: conv3d becomes conv2d, of kernel \(3, 3, 3\) the depths \(1,\)", text)
 
 
 def test_runtime(printed):
