@@ -98,6 +98,19 @@ def test_sizes_that_are_not_the_models(sizes):
         fold(small(), sizes)
 
 
+@pytest.mark.parametrize("batch", [0, -1, 1.0, None])
+def test_batches_of_none(batch):
+    with pytest.raises(flatconv.InputError, match=r"batch is .*: the number of volumes"):
+        fold(small(), batch=batch)
+
+
+def test_inputs_of_text():
+    scan, text = keras.Input((1, 8, 8, 2), name="scan"), keras.Input((1,), name="text", dtype="string")
+    model = keras.Model([scan, text], layers.Conv3D(2, 3, padding="same")(scan))
+    with pytest.raises(flatconv.InputError, match="input 'text' is of type string, which torch does not have"):
+        fold(model)
+
+
 def test_several_inputs():
     a, b = keras.Input((1, None, 8, 2), name="a"), keras.Input((1, 8, 8, 1), name="b", dtype="uint8")
     y = layers.Conv3D(3, 3, padding="same")(layers.Concatenate()([a, layers.Rescaling(1 / 255)(b)]))

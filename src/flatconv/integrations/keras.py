@@ -67,12 +67,18 @@ def fold(model: nn.Module, sizes: Sizes | Mapping[str, Sizes] | None = None, *, 
             f"{type(model).__name__} is no functional or sequential keras.Model that was built, so its inputs are not known: "
             "build it, or call flatconv.fold with an example call"
         )
+    if not isinstance(batch, int) or batch < 1:
+        raise InputError(f"batch is {batch!r}: the number of volumes in the example is needed, 1 or more")
     wanted = _wanted(model, sizes)
     like = next(model.parameters(), torch.empty(0))
     noise = torch.Generator().manual_seed(0)
 
     def example(spec: Any) -> torch.Tensor:
-        dtype, shape = getattr(torch, spec.dtype), (batch, *wanted[spec.name])
+        dtype, shape = getattr(torch, spec.dtype, None), (batch, *wanted[spec.name])
+        if dtype is None:
+            raise InputError(
+                f"input '{spec.name}' is of type {spec.dtype}, which torch does not have: fold the part after it"
+            )
         # Whole numbers may stand for places in a table or for switches, and most of these have a 0 and a 1.
         drawn = (
             torch.randn(shape, generator=noise)
