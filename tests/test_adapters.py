@@ -264,6 +264,29 @@ def test_a_module_that_is_replaced(place):
         flat(X)
 
 
+class Doubled(nn.Conv3d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def another_class(model):
+    model[0].__class__ = Doubled
+
+
+def another_method(model):
+    model[0].forward = lambda x: model[0]._conv_forward(x, 2 * model[0].weight, None)
+
+
+@pytest.mark.parametrize("change", [another_class, another_method])
+def test_a_module_that_does_something_else(change):
+    model = net()
+    flat = flatconv.fold(model, (X,), weights="shared")
+    flat(X)
+    change(model)
+    with pytest.raises(flatconv.GuardError, match=r"0: its class or its method.*fold it again"):
+        flat(X)
+
+
 def test_spectral_norm_in_train_mode():
     """Each call takes a step of the power iteration, without gradients, which a program of values does not show."""
     for adapter in (spectral_norm, old_spectral_norm):

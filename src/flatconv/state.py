@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""What nn.Module keeps its hooks in."""
+from flatconv.watch import HOOKS, own_class
 
 
 def mirror(copied: nn.Module, original: nn.Module) -> None:
@@ -64,7 +63,7 @@ def shape_of_state(root: nn.Module) -> tuple[Any, ...]:
 
 
 class Structure:
-    """Which modules a model is made of, and the hooks of those in it, by identity.
+    """Which modules a model is made of, their classes, and the hooks of those in it, by identity.
 
     A program that reads a model's own weights does what these modules did; it is told here that they are others.
 
@@ -74,7 +73,9 @@ class Structure:
 
     def __init__(self, model: nn.Module) -> None:
         self._held: list[tuple[dict[Any, Any], list[Any], list[Any], str]] = []
+        self._kinds: list[tuple[nn.Module, type, Any, str]] = []
         for path, module in model.named_modules():
+            self._kinds.append((module, own_class(module), module.__dict__.get("forward"), path or "the model"))
             for name in ("_modules", *(HOOKS if path else ())):
                 held = module.__dict__[name]
                 self._held.append((held, list(held), list(held.values()), f"{path or 'the model'}: {name}"))
@@ -84,6 +85,9 @@ class Structure:
         for held, keys, values, where in self._held:
             if len(held) != len(keys) or list(held) != keys or any(a is not b for a, b in zip(held.values(), values)):  # noqa: B905
                 return where
+        for module, kind, method, where in self._kinds:
+            if own_class(module) is not kind or module.__dict__.get("forward") is not method:
+                return f"{where}: its class or its method"
         return None
 
 
