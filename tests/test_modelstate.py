@@ -1,11 +1,13 @@
 """A model is the same after it was captured."""
 
+import types
+
 import torch
 from torch import nn
 
 import flatconv
 from flatconv.modelstate import Modes, unchanged
-from tests.expected import filled, sample
+from tests.expected import agree, filled, sample
 
 
 class Keeping(nn.Module):
@@ -82,3 +84,18 @@ def test_only_reads_inside_the_call_count():
         assert model[0].training is True
     assert modes.of(model) == {"1": False}
     assert model[1].training is True
+
+
+def test_python_modules_are_not_looked_into():
+    """They hold everything, and lazy ones import what they are asked for."""
+
+    class Lazy(dict):
+        def keys(self):
+            raise ValueError("asked for all it could import")
+
+    module = types.ModuleType("lazy")
+    module.table = Lazy()
+    model = nn.Conv3d(1, 1, 3, padding=1)
+    model.library = module
+    x = torch.randn(1, 1, 1, 4, 4)
+    agree(flatconv.fold(model, (x,))(x), model(x).detach())

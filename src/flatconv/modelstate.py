@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,17 @@ import torch
 from torch import nn
 
 from flatconv.gradients import noted
+
+
+class Declared(nn.Module):
+    """A module that knows which sizes of its inputs do not change.
+
+    Attributes:
+        fixed_axes: input and axis.
+    """
+
+    fixed_axes: frozenset[tuple[int, int]] = frozenset()
+
 
 HELD = (list, dict, set)
 """Containers whose content is put back too; a cache of features is usually one of them."""
@@ -44,7 +56,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 def held_by(value: Any) -> dict[str, Any] | None:
     """The attributes of a plain object, such as a configuration; None for all else."""
     held = getattr(value, "__dict__", None)
-    looked_at = type(held) is dict and not isinstance(value, nn.Module | torch.Tensor | type) and not callable(value)
+    others = nn.Module | torch.Tensor | type | types.ModuleType  # what a Python module holds is nobody's state
+    looked_at = type(held) is dict and not isinstance(value, others) and not callable(value)
     return held if looked_at else None
 
 

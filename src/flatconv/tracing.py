@@ -15,8 +15,7 @@ from flatconv.assume import Assumed
 from flatconv.errors import InputError, RefusedError
 from flatconv.exporting import export, functional, same_graph, squeezed, user_inputs
 from flatconv.guards import holds, safe, translate
-from flatconv.modelstate import Modes, unchanged
-from flatconv.onnx_in import OnnxModel
+from flatconv.modelstate import Declared, Modes, unchanged
 from flatconv.signature import Adapter, Inputs, Outputs, method_of
 from flatconv.writes import check_writes
 
@@ -136,10 +135,8 @@ class Tracing:
         example = self.example
         # A size of 1 is a fact worth more than its freedom, and so is one about which something was declared.
         held = {(a.position, a.axis) for a in assumed}
-        if isinstance(self.model, OnnxModel):  # whose file says what may change
-            held |= {
-                (i, a) for i, g in enumerate(self.model.graph.inputs) for a, s in enumerate(g.shape) if s is not None
-            }
+        if isinstance(self.model, Declared):
+            held |= self.model.fixed_axes
         places = [(t.dim() - 2, t.dim() - 1) if t.dim() >= 4 else () for t in example]
         space: Dims = [
             {a: AUTO for a in p if t.shape[a] > 1 and (i, a) not in held}
