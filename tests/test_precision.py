@@ -447,3 +447,13 @@ def test_jacobians_and_functional_calls():
     if given is not None:
         agree(given, wanted)
     agree(flat(X), model(X))
+
+
+def test_folding_within_autocast_what_is_refused_there():
+    model = nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.MaxPool3d((1, 2, 2))).eval()
+    x = torch.randn(1, 2, 1, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        flat = flatconv.fold(model, (x,))
+    torch.testing.assert_close(flat(x), model(x))
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(flatconv.GuardError, match="max_pool"):
+        flat(x)

@@ -15,6 +15,7 @@ from flatconv.analyse import Analysis, analyse
 from flatconv.audit import audit_of, reported, site_names
 from flatconv.capture import Capture, capture
 from flatconv.errors import InputError, PrecisionError, RefusedError, VerificationError
+from flatconv.gradients import without_autocast
 from flatconv.interpret import evaluate
 from flatconv.lower import Constant, Lowered, Weights, lower
 from flatconv.modelstate import unchanged
@@ -163,7 +164,7 @@ def _folded(captured: Capture, analysis: Analysis, weights: Weights, verify: boo
             _state(captured, lower(captured.program, one, "folded").constants, "folded")
     graph = full.lowered.graph if full else None
     flat = Folded(lowered.graph, state, captured, follow=weights == "shared", full=graph)
-    with unchanged(captured.model):
+    with unchanged(captured.model), without_autocast():
         evidence = verify_all(captured, analysis, lowered, flat, weights) if verify else Evidence()
         if verify and full is not None:
             # Of inputs that nothing is known of the folded model itself takes the full form, so this shows that it does.

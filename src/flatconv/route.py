@@ -13,6 +13,7 @@ from torch.nn.modules import module as room
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils import _pytree as pytree
 
+from flatconv import mixed
 from flatconv.errors import GuardError, InputError, RefusedError
 from flatconv.fold import fold
 from flatconv.lower import Weights
@@ -114,7 +115,7 @@ def _elsewhere(args: Any, kwargs: Any) -> str | None:
     """Why no folded program is taken, beside what the programs check themselves."""
     if torch.compiler.is_compiling():
         return "the call is being compiled or exported: fold the model, and compile what fold returns"
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+    if mixed.active():
         return "autocast is on, and the model was folded without it"
     if any(getattr(room, name) for name in GLOBAL_HOOKS):
         return "there are hooks for all modules, which a folded program does not have"
