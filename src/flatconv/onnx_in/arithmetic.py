@@ -14,14 +14,21 @@ Array = np.ndarray[Any, Any]
 Reading = Callable[[Step, Sequence[Known]], Any]
 LARGEST = 4096
 """Elements of a constant that is looked at as numbers."""
+NARROW = (torch.uint8, torch.int8, torch.int16)
+"""Types that are too small for sizes; what is computed of them runs over, and is data."""
 
 
 def divide(a: Array, b: Array) -> Any:
     if a.dtype.kind == "f" or b.dtype.kind == "f":
         return a / b
     if a.dtype == object or b.dtype == object:
-        return a // b  # sizes are not negative, where rounding down is cutting off
+        return np.frompyfunc(_cut, 2, 1)(a, b)
     return np.trunc(a / b).astype(np.int64) if (a < 0).any() or (b < 0).any() else a // b
+
+
+def _cut(a: Any, b: Any) -> Any:
+    """A quotient without its fraction. Where the sign depends on free sizes, which it is becomes a condition."""
+    return a // b if bool(a >= 0) == bool(b > 0) else -(-a // b)
 
 
 def picked(step: Step, values: Sequence[Known]) -> Any:
@@ -40,6 +47,7 @@ def sliced(step: Step, values: Sequence[Known]) -> Array:
             raise FreeSizeError("sizes are sliced by a free size")
         axis = axis_of(step, axis, x.ndim)
         stop = None if stride < 0 and end < -x.shape[axis] else end
+        start = max(start, -x.shape[axis])  # numpy finds nothing where it runs backwards from before the first
         x = x[(slice(None),) * axis + (slice(start, stop, stride),)]
     return x
 
@@ -52,7 +60,7 @@ def reshaped(step: Step, values: Sequence[Known]) -> Array:
 
 def squeezed(step: Step, values: Sequence[Known]) -> Array:
     axes = step.numbers(values, 1, "axes")
-    return values[0].array.squeeze(None if axes is None else tuple(axes))
+    return values[0].array.squeeze(tuple(axes) if axes else None)
 
 
 def unsqueezed(step: Step, values: Sequence[Known]) -> Array:
@@ -117,11 +125,12 @@ def computed(step: Step, values: Sequence[Value]) -> Known | None:
     fractions = [v for v in given if not v.integral]
     if not given or (fractions and all(v.held is not None for v in fractions)):
         return None
-    if sum(v.array.size for v in given) > LARGEST:
+    if sum(v.array.size for v in given) > LARGEST or any(v.dtype in NARROW for v in given):
         return None
     # The optional inputs keep their places.
     found = function(step, [v if isinstance(v, Known) else None for v in values])  # type: ignore[misc]
-    return Known(_plain(found))
+    array = _plain(found)
+    return Known(array, kind=torch.bool if array.dtype == bool else given[step.op == "Where"].dtype)
 
 
 def _plain(found: Any) -> Array:

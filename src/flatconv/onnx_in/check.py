@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flatconv import runtimes
-from flatconv.errors import InputError, VerificationError, first_line
+from flatconv.errors import InputError, RefusedError, VerificationError, first_line
 
 if TYPE_CHECKING:
     from flatconv.onnx_in.model import Given, OnnxModel
@@ -66,8 +66,13 @@ def confirm(model: OnnxModel, tensors: Sequence[Tensor]) -> dict[tuple[tuple[int
             raise InputError(
                 f"ONNX Runtime cannot run '{model.graph.path}' on {shapes}: {type(e).__name__}: {first_line(e)}"
             ) from e
-        with torch.no_grad():
-            made = model(*trial)
+        try:
+            with torch.no_grad():
+                made = model(*trial)
+        except RefusedError:
+            if change:
+                continue  # nor does it here
+            raise
         results = made if isinstance(made, tuple) else (made,)
         pairs = zip(model.graph.outputs, results, wanted, strict=True)
         found[tuple(shapes)] = max(_compared(model, *pair, shapes) for pair in pairs)

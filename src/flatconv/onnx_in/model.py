@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flatconv.errors import InputError
+from flatconv.errors import InputError, first_line
+from flatconv.modelstate import Declared
 from flatconv.onnx_in import arithmetic
 from flatconv.onnx_in.check import check_inputs, confirm, written
 from flatconv.onnx_in.operators import READERS
@@ -62,10 +64,20 @@ class Node(nn.Module):
         self.step = step
 
     def forward(self, *values: Value) -> tuple[Value, ...]:
-        """The step's results."""
-        found: Any = arithmetic.computed(self.step, values)
-        if found is None:
-            found = READERS[self.step.op](self.step, values)
+        """The step's results.
+
+        Raises:
+            RefusedError: it is not read, or cannot be computed of these inputs.
+        """
+        try:
+            found: Any = arithmetic.computed(self.step, values)
+            if found is None:
+                found = READERS[self.step.op](self.step, values)
+        except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as e:
+            if torch.compiler.is_exporting():
+                raise  # whoever captures reads them, and tries fixed sizes
+            shapes = ", ".join("none" if v is None else str(tuple(_array(v).shape)) for v in values)
+            self.step.refuse(f"of inputs of shape {shapes} it cannot be computed: {type(e).__name__}: {first_line(e)}")
         return found if isinstance(found, tuple) else (found,)
 
     def extra_repr(self) -> str:
@@ -73,7 +85,7 @@ class Node(nn.Module):
         return self.step.op
 
 
-class OnnxModel(nn.Module):
+class OnnxModel(Declared):
     """A file's network. It takes tensors in the file's order or by name, and gives a tensor, or a tuple of several.
 
     Constants are parameters (floating point, frozen) and buffers; nodes are submodules, under their names in the file with
@@ -86,6 +98,9 @@ class OnnxModel(nn.Module):
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.graph = graph
+        self.fixed_axes = frozenset(
+            (i, a) for i, given in enumerate(graph.inputs) for a, s in enumerate(given.shape) if s is not None
+        )
         taken = set(dir(self))
         self._held: dict[str, str] = {}
         self._numbers: dict[str, Any] = {}
@@ -95,8 +110,8 @@ class OnnxModel(nn.Module):
                 self.register_parameter(own, nn.Parameter(value, requires_grad=False))
             else:
                 self.register_buffer(own, value)
-            if value.numel() <= arithmetic.LARGEST and value.dtype not in (torch.bfloat16, torch.float16):
-                array = value.numpy()
+            if value.numel() <= arithmetic.LARGEST:
+                array = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
                 self._numbers[name] = array.astype(np.int64) if array.dtype.kind in "iu" else array
         self._places: list[str] = []
         for step in graph.steps:
@@ -111,6 +126,10 @@ class OnnxModel(nn.Module):
         name = identifier(graph.path.stem, set(), "onnx")  # reports call a model by its class
         body = {"forward": _forward(graph), "__module__": cls.__module__}
         return super().__new__(type(name, (cls,), body))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles are made anew: the class of its own cannot be imported."""
+        return OnnxModel, (self.graph,), self.__dict__
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """The results for the file's inputs in order."""
@@ -153,6 +172,10 @@ class OnnxModel(nn.Module):
         return Known(self._numbers[name], held) if name in self._numbers else held
 
 
+def _array(value: Tensor | Known) -> Any:
+    return value.array if isinstance(value, Known) else value
+
+
 def _data(value: Value) -> Tensor:
     assert value is not None
     return value.tensor() if isinstance(value, Known) else value
@@ -182,7 +205,7 @@ def _forward(graph: Graph) -> Any:
 def identifier(name: str, taken: set[str], fallback: str) -> str:
     """A name that Python and torch accept and that is not taken yet, which it is from here on."""
     found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or fallback
-    found = f"{fallback}_{found}" if found[0].isdigit() else found
+    found = f"{fallback}_{found}" if found[0].isdigit() or keyword.iskeyword(found) else found
     made, count = found, 1
     while made in taken:
         count += 1

@@ -38,13 +38,15 @@ def read(path: Path) -> Graph:
     onnx = importlib.import_module("onnx")
     open_regular(path).close()
     try:
-        model = onnx.load(path)  # weights beside it too, from its own folder alone
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))  # with weights beside it, a model is too large otherwise
+        model = onnx.load(path, load_external_data=False)
+        if len(model.functions):
+            model = importlib.import_module("onnx.inliner").inline_local_functions(model)
+        beside = importlib.import_module("onnx.external_data_helper")
+        beside.load_external_data_for_model(model, str(path.parent))  # from its own folder alone
     except Exception as e:
         raise InputError(f"'{path}' is no valid ONNX file: {type(e).__name__}: {first_line(e)}") from e
     version = _version(model, path)
-    if len(model.functions):
-        model = importlib.import_module("onnx.inliner").inline_local_functions(model)
     graph = model.graph
     constants = {t.name: _tensor(t, path) for t in graph.initializer}
     if graph.sparse_initializer:
@@ -57,8 +59,8 @@ def read(path: Path) -> Graph:
         steps.append(_step(node, i, version, path))
     _check_read(steps, graph.node, path)
     inputs = tuple(_given(v, path) for v in graph.input if v.name not in constants)
-    if not inputs:
-        raise RefusedError(f"'{path}' has no inputs")
+    if not inputs or not graph.output:
+        raise RefusedError(f"'{path}' has no {'outputs' if inputs else 'inputs'}")
     return Graph(path, inputs, tuple(_given(v, path) for v in graph.output), constants, tuple(steps))
 
 
@@ -134,5 +136,5 @@ def _given(value: Any, path: Path) -> Given:
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type not in DTYPES:
         raise RefusedError(f"'{path}': '{plain(value.name)}' is no tensor of a type that is read")
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in kind.shape.dim)
     return Given(value.name, DTYPES[kind.elem_type], shape)

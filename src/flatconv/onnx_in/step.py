@@ -24,10 +24,21 @@ class Known:
     Attributes:
         array: of int64, bool or a float type, or of objects where some numbers are symbols.
         held: the same as a tensor of the model, where it is one of its constants.
+        kind: its type in the file, where the array's is a wider one.
     """
 
     array: np.ndarray[Any, Any]
     held: Tensor | None = None
+    kind: torch.dtype | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its type in the file."""
+        if self.held is not None:
+            return self.held.dtype
+        if self.kind is not None:
+            return self.kind
+        return torch.int64 if self.free else torch.from_numpy(np.empty(0, self.array.dtype)).dtype
 
     @property
     def free(self) -> bool:
@@ -49,7 +60,7 @@ class Known:
             return self.held
         if self.free:
             raise FreeSizeError("a free size is used as data")
-        return torch.tensor(self.array.copy())  # a copy: an array may run backwards
+        return torch.tensor(self.array.copy(), dtype=self.dtype)  # a copy: an array may run backwards
 
     def numbers(self) -> list[Any]:
         """Its numbers in order, as Python has them; symbols stay symbols."""

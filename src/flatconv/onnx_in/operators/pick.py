@@ -21,7 +21,17 @@ def sliced(step: Step, values: Sequence[Value]) -> Tensor:
     return x
 
 
+def _inside(place: Any, size: Any) -> Any:
+    """A place counted from the front and not outside. What decides that on free sizes becomes a condition."""
+    place = place + size if place < 0 else place
+    return 0 if place < 0 else size if place > size else place
+
+
 def _slice(x: Tensor, axis: int, start: Any, end: Any, stride: int) -> Tensor:
+    if stride > 0 and (isinstance(start, torch.SymInt) or (isinstance(end, torch.SymInt) and end < 0)):
+        first, last = _inside(start, x.shape[axis]), _inside(end, x.shape[axis])
+        x = x.narrow(axis, first, last - first if last > first else 0)
+        return x if stride == 1 else torch.ops.aten.slice.Tensor(x, axis, 0, 2**63 - 1, stride)
     if stride > 0:
         return torch.ops.aten.slice.Tensor(x, axis, start, end, stride)  # type: ignore[no-any-return]
     size = x.shape[axis]
@@ -41,7 +51,7 @@ def gather(step: Step, values: Sequence[Value]) -> Tensor:
     if isinstance(indices, Known) and not indices.free:
         numbers = indices.numbers()
         size = x.shape[axis]
-        if isinstance(size, int) and any(not -size <= n < size for n in numbers):
+        if numbers and size < max(max(numbers) + 1, -min(numbers)):
             step.refuse(f"index {numbers} of an axis of size {size}")
         if not indices.array.shape:
             return x.select(axis, numbers[0])

@@ -19,7 +19,9 @@ DTYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
     10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
 }  # fmt: skip
-ARRAYS = {1: np.float32, 6: np.int64, 7: np.int64, 9: np.bool_, 11: np.float64}
+ARRAYS = {
+    torch.float32: np.float32, torch.int32: np.int64, torch.int64: np.int64, torch.bool: np.bool_, torch.float64: np.float64,
+}  # fmt: skip
 """Those that known numbers may have. Sizes of 32 bits are kept as wider ones: they do not get near the end of either."""
 
 
@@ -51,7 +53,7 @@ def divide(a: Tensor, b: Tensor) -> Tensor:
 
 def power(step: Step, values: Sequence[Value]) -> Tensor:
     x, exponent = step.tensor(values, 0), values[1]
-    if isinstance(exponent, Known) and exponent.array.size == 1:
+    if isinstance(exponent, Known) and exponent.array.size == 1 and exponent.array.ndim <= x.dim():
         number = exponent.numbers()[0]
         return torch.pow(x, int(number) if float(number).is_integer() else number).to(x.dtype)
     return torch.pow(x, step.tensor(values, 1)).to(x.dtype)
@@ -73,6 +75,10 @@ def where(step: Step, values: Sequence[Value]) -> Tensor:
 
 def clip(step: Step, values: Sequence[Value]) -> Tensor:
     x = step.tensor(values, 0)
+    if any(isinstance(v, Tensor) for v in values[1:]):
+        least, most = step.optional(values, 1), step.optional(values, 2)
+        x = x if least is None else torch.maximum(x, least)
+        return x if most is None else torch.minimum(x, most)
     low, high = (_bound(step, values, i, n) for i, n in ((1, "min"), (2, "max")))
     if low is None and high is None:
         return x
@@ -88,17 +94,22 @@ def cast(step: Step, values: Sequence[Value]) -> Tensor | Known:
     to = step.get("to")
     if to not in DTYPES:
         step.refuse(f"type {to} of ONNX is not supported")
+    return _converted(step, values, DTYPES[to])
+
+
+def cast_like(step: Step, values: Sequence[Value]) -> Tensor | Known:
+    like = values[1]
+    return _converted(step, values, like.dtype if isinstance(like, Known) else step.tensor(values, 1).dtype)
+
+
+def _converted(step: Step, values: Sequence[Value], to: torch.dtype) -> Tensor | Known:
     given = values[0]
     if isinstance(given, Known):
-        if given.free and to in (6, 7):
-            return Known(given.array)
+        if given.free and to in (torch.int32, torch.int64):
+            return Known(given.array, kind=to)
         if not given.free and to in ARRAYS and (given.held is None or given.integral):
-            return Known(given.array.astype(ARRAYS[to]))
-    return step.tensor(values, 0).to(DTYPES[to])
-
-
-def cast_like(step: Step, values: Sequence[Value]) -> Tensor:
-    return step.tensor(values, 0).to(step.tensor(values, 1).dtype)
+            return Known(given.array.astype(ARRAYS[to]), kind=to)
+    return step.tensor(values, 0).to(to)
 
 
 def dropout(step: Step, values: Sequence[Value]) -> Tensor:

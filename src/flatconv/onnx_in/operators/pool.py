@@ -21,6 +21,8 @@ def max_pool(step: Step, values: Sequence[Value]) -> Tensor:
     x = step.tensor(values, 0)
     axes = _axes(step, x)
     kernel, strides, dilations = (per_axis(step, n, axes) for n in ("kernel_shape", "strides", "dilations"))
+    if str(step.get("auto_pad")).startswith("SAME") and any(d != 1 for d in dilations):
+        step.refuse("auto_pad with dilations, which runtimes do in different ways")
     low, high = padding(step, list(x.shape[2:]), kernel, strides, dilations)
     ceil = bool(step.get("ceil_mode", 0))
     if low != high or any(2 * p > k for p, k in zip(low, kernel, strict=True)):

@@ -14,7 +14,7 @@ Reduction = Callable[[Tensor, list[int], bool], Tensor]
 
 def product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     for axis in sorted(axes, reverse=True):
-        x = x.prod(axis, keepdim=keep)
+        x = x.prod(axis, keepdim=keep, dtype=x.dtype)
     return x
 
 
@@ -31,12 +31,20 @@ REDUCTIONS: dict[str, Reduction] = {
     "ReduceLogSumExp": lambda x, axes, keep: x.logsumexp(axes, keepdim=keep),
 }
 
+FRACTIONS = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+PLAIN = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
+"""Those that leave a single number as it is."""
+
 
 def reduced(step: Step, values: Sequence[Value]) -> Tensor:
     x = step.tensor(values, 0)
     axes = step.numbers(values, 1, "axes")
+    if step.op in FRACTIONS and not x.dtype.is_floating_point:
+        step.refuse(f"{x.dtype}; floating point is supported")
     if not axes:
         if step.get("noop_with_empty_axes", 0):
+            if step.op not in PLAIN:
+                step.refuse("noop_with_empty_axes, of which the specification and runtimes say different things")
             return x
         axes = list(range(x.dim()))
     axes = [axis_of(step, a, x.dim()) for a in axes]

@@ -16,6 +16,8 @@ from flatconv.onnx_in.step import FreeSizeError, Step, Value, axis_of
 
 FACTORS = range(2, 17)
 """That are looked for between free sizes."""
+NEAR = 1e-6
+"""ONNX Runtime takes two elements for as near that are so up to this."""
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -28,6 +30,8 @@ def resize(step: Step, values: Sequence[Value]) -> Tensor:
     scales, wanted = _spread(scales or None, axes, x.dim(), 1.0), _spread(wanted, axes, x.dim(), None)
     if (scales is None) == (wanted is None):
         step.refuse("either the scales or the sizes must be given")
+    if old and step.get("mode", "nearest") == "nearest" and any(s < 1 and (1 / s) % 1 for s in scales or ()):
+        step.refuse(f"nearest resizing by {scales}, which runtimes do in different ways before operator set 11")
     return _resized(
         step, x, scales, wanted, "asymmetric" if old else step.get("coordinate_transformation_mode", "half_pixel")
     )
@@ -50,6 +54,8 @@ def _spread(numbers: list[Any] | None, axes: list[int], rank: int, rest: Any) ->
 def _resized(step: Step, x: Tensor, scales: list[Any] | None, wanted: list[Any] | None, coordinates: str) -> Tensor:
     if scales is not None:
         moved = [a for a, s in enumerate(scales) if s != 1.0]
+        for axis in moved:
+            _check_scale(step, x.shape[axis], scales[axis])
     else:
         assert wanted is not None
         wanted = [n if w is None else w for n, w in zip(x.shape, wanted, strict=True)]
@@ -81,17 +87,30 @@ def _resized(step: Step, x: Tensor, scales: list[Any] | None, wanted: list[Any] 
         align_corners=coordinates == "align_corners",
         recompute_scale_factor=False if scales is not None else None,
     )
-    if coordinates == "pytorch_half_pixel" and any(_single(made.shape[i]) for i in range(2, made.dim())):
+    if coordinates == "pytorch_half_pixel" and any(
+        wanted[a] == 1 if scales is None else x.shape[a] < math.ceil(2 / scales[a])  # type: ignore[index]
+        for a in moved
+    ):
         step.refuse("pytorch_half_pixel to a size of one")
     return made.permute([order.index(a) for a in range(x.dim())])
 
 
+def _check_scale(step: Step, size: Any, scale: float) -> None:
+    """Refuse scales from which runtimes and torch make different sizes, or positions where the size stays as it is."""
+    if isinstance(size, int):
+        length = math.floor(np.float32(size) * np.float32(scale))
+        if step.get("mode", "nearest") != "nearest" and length != math.floor(size * scale):
+            step.refuse(f"scale {scale} of size {size}, which torch rounds otherwise")
+    elif scale * 256 != int(scale * 256):
+        raise FreeSizeError("a scale whose rounding depends on the size")
+    if scale < 1 and size < math.ceil(1 / scale):
+        step.refuse(f"scale {scale} of size {size}, which leaves nothing")
+    if 1 < scale < 2 and size != 1 and size < math.ceil(1 / (scale - 1)):
+        step.refuse(f"scale {scale} of size {size}, which leaves it as it is")
+
+
 def _differs(own: Any, wanted: Any) -> bool:
     return not statically_known_true(own == wanted)
-
-
-def _single(size: Any) -> bool:
-    return isinstance(size, int) and size == 1
 
 
 def _nearest(
@@ -154,8 +173,8 @@ def _place(step: Step, i: int, size: int, length: int, scale: np.float32, coordi
     down = math.floor(at)
     if how in ("floor", "ceil"):
         return down if how == "floor" or at == down else down + 1
-    rest = at - np.float32(down)
-    return down if rest < half or (rest == half and how == "round_prefer_floor") else down + 1
+    over = float(at - np.float32(down)) - 0.5
+    return down + (how == "round_prefer_ceil" if abs(over) < NEAR else over > 0)
 
 
 OPERATORS = {"Resize": resize, "Upsample": upsample}

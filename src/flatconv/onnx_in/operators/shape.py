@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flatconv.onnx_in.operators.pointwise import DTYPES
 from flatconv.onnx_in.step import FreeSizeError, Known, Step, Value, axis_of, sizes
 
 
@@ -39,7 +40,7 @@ def transpose(step: Step, values: Sequence[Value]) -> Tensor:
 
 def squeeze(step: Step, values: Sequence[Value]) -> Tensor:
     x, axes = step.tensor(values, 0), step.numbers(values, 1, "axes")
-    if axes is None:
+    if not axes:
         axes = [a for a, n in enumerate(x.shape) if n == 1]
     axes = [axis_of(step, a, x.dim()) for a in axes]
     for axis in axes:
@@ -77,16 +78,21 @@ def filled(step: Step, values: Sequence[Value]) -> Tensor | Known:
     wanted = step.needed(values, 0)
     value = step.get("value")
     value = np.zeros(1, np.float32) if value is None else np.asarray(value)
+    number, kind = value.reshape(-1)[0].item(), getattr(torch, value.dtype.name, None)
+    if kind not in DTYPES.values():
+        step.refuse(f"type {value.dtype.name} is not supported")
     if len(wanted) <= 1 and value.dtype.kind in "ib" and not any(isinstance(n, torch.SymInt) for n in wanted):
-        return Known(np.full(wanted, value.reshape(-1)[0]))
-    return torch.full(wanted, value.reshape(-1)[0].item(), dtype=torch.from_numpy(value).dtype)
+        return Known(np.full(wanted, number), kind=kind)
+    return torch.full(wanted, number, dtype=kind)
 
 
 def counted(step: Step, values: Sequence[Value]) -> Known:
     given = [step.needed(values, i)[0] for i in range(3)]
     if any(isinstance(n, torch.SymInt) for n in given):
         raise FreeSizeError("a range up to a free size")
-    return Known(np.arange(*given, dtype=np.int64 if all(isinstance(n, int) for n in given) else np.float32))
+    kind = next(v.dtype for v in values if isinstance(v, Known))
+    array = np.arange(*given, dtype={torch.float32: np.float32, torch.float64: np.float64}.get(kind, np.int64))
+    return Known(array, kind=kind)
 
 
 def depth_to_space(step: Step, values: Sequence[Value]) -> Tensor:
