@@ -20,11 +20,13 @@ class Analysis:
         facts: slice identities of every tensor.
         sites: every convolution, planned.
         unknown: operators without a room, with the places that use them.
+        engine: that will run what is made of it.
     """
 
     facts: Facts
     sites: Mapping[Node, Site]
     unknown: Mapping[str, tuple[str, ...]]
+    engine: str = "eager"
 
 
 def analyse(program: Program, given: Mapping[tuple[Node, int], Slices] | None = None) -> Analysis:

@@ -100,10 +100,10 @@ def fold(
             f"{type(model).__name__} reads '{found}', which is in none of its registered modules, so that weights='shared' "
             "cannot follow it: register it (nn.ModuleList, nn.ParameterList), or fold with weights='folded'"
         )
-    analysis = analyse(captured.program, captured.given)
+    engine = settings.engine if settings is not None else "eager"
+    analysis = replace(analyse(captured.program, captured.given), engine=engine)
     tuned = None
     planned = analysis
-    engine = settings.engine if settings is not None else "eager"
     if settings is not None and engine != "onnx" and analysis.sites and not model.training:
         with unchanged(model), torch.random.fork_rng(devices=[]):
             analysis, tuned = choose(captured, analysis, settings)

@@ -157,6 +157,7 @@ class _Lowering:
         self.scalars: dict[Node, fx.Node] = {}
         self.drop = dropped_axes(program, analysis)
         self.moves = any(s.channels_last or not forms.form(s).views(s) for s in analysis.sites.values())
+        self.reordered = analysis.engine == "eager" and any(s.channels_last for s in analysis.sites.values())
         self.emitted: dict[Node, fx.Node] = {}
         self.joint: dict[tuple[Node, ...], tuple[fx.Node, Axes]] = {}
         self.origin: Node | None = None

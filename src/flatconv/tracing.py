@@ -73,6 +73,8 @@ class Tracing:
     def trace(self, tensors: Sequence[torch.Tensor], dims: Dims | None) -> Traced:
         """Capture the model on tensors, with the axes in ``dims`` left free."""
         outputs = Outputs()
+        # torch.export notes at tensors which of their sizes were free: another attempt must not find that.
+        tensors = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
         first = export(Adapter(self.model, self.method, self.inputs, outputs, self.modes), tensors, dims)
         conditions = _conditions(first)
         exported = functional(first)

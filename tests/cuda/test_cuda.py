@@ -1,5 +1,6 @@
 """Folds on a GPU: verified in every type, moved there and back, guarded, and with gradients. Skipped where there is none."""
 
+import gc
 import json
 
 import pytest
@@ -197,3 +198,43 @@ def test_steps_in_place():
         assert near(flat(x), model(x))
     with torch.inference_mode():
         assert near(flat(x), model(x))
+
+
+def test_dropout_draws_the_same_mask():
+    model = nn.Sequential(
+        nn.Conv3d(2, 8, 3, padding=1), nn.Dropout(0.3), nn.Dropout3d(0.5), nn.Conv3d(8, 2, 3, padding=1)
+    )
+    model, x = model.to("cuda").train(), noise(3, 2, 1, 33, 40).to("cuda")
+    flat = flatconv.fold(model, (x,), weights="shared")
+    for seed in range(3):
+        torch.manual_seed(seed)
+        wanted = model(x)
+        torch.manual_seed(seed)
+        assert near(flat(x), wanted)
+
+
+@pytest.mark.parametrize("pool", [nn.Identity(), nn.AvgPool3d((1, 2, 2)), nn.MaxPool3d((1, 2, 2))], ids=str)
+def test_under_autocast(pool):
+    model = nn.Sequential(nn.Conv3d(2, 8, 3, padding=1), nn.GroupNorm(2, 8), pool, nn.Conv3d(8, 2, 3, padding=1))
+    model, x = model.to("cuda").eval(), noise(2, 2, 1, 32, 40).to("cuda")
+    flat = flatconv.fold(model, (x,))
+    with torch.no_grad(), torch.autocast("cuda", dtype=torch.bfloat16):
+        wanted = model(x)
+        try:
+            found = flat(x)
+        except GuardError:
+            return  # refused with the reason
+    assert found.dtype == wanted.dtype
+    assert near(found, wanted)
+
+
+def test_weights_are_freed():
+    model, x = nn.Conv3d(64, 64, 3, padding=1).to("cuda").eval(), noise(1, 64, 1, 32, 32).to("cuda")
+    with torch.no_grad():
+        wanted = model(x)
+    before = torch.cuda.memory_allocated()
+    flatconv.patch(model, {"forward": (x,)}, drop_original=True)
+    gc.collect()
+    with torch.no_grad():
+        assert near(model(x), wanted)
+    assert torch.cuda.memory_allocated() < before

@@ -1,5 +1,7 @@
 """The two forms for a kernel along an axis: a sum over its taps, and its taps as channels."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,9 @@ from torch import nn
 
 import flatconv
 from flatconv import forms
+from flatconv.analyse import analyse
+from flatconv.capture import capture
+from flatconv.lower import lower
 from tests.expected import filled, folded, form, only_site, sample
 
 SUM, UNFOLD = "sum of slices", "unfold along an axis"
@@ -134,3 +139,18 @@ def test_results_lie_in_memory_as_before(monkeypatch, name, last):
         with torch.no_grad():
             assert net(x).is_contiguous()
             assert flat(x).is_contiguous()
+
+
+@pytest.mark.parametrize(("last", "engine", "copies"), [(True, "eager", 1), (False, "eager", 0), (True, "compile", 0)])
+def test_group_norm_reads_memory_in_the_usual_order(last, engine, copies):
+    """On a CPU torch's kernel for channels-last loses digits; Inductor has one of its own."""
+    model = filled(nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv3d(4, 2, 1)))
+    captured = capture(model, (sample(1, 2, 3, 6, 5),))
+    analysis = analyse(captured.program, captured.given)
+    sites = {n: forms.take(s, SUM, last) if SUM in forms.possible(s) else s for n, s in analysis.sites.items()}
+    assert any(s.form == SUM for s in sites.values())
+    graph = lower(captured.program, dataclasses.replace(analysis, sites=sites, engine=engine)).graph
+    (norm,) = [n for n in graph.nodes if "group_norm" in str(n.target)]
+    given = norm.all_input_nodes[0]
+    plain = given.target == torch.ops.aten.contiguous.default and not given.kwargs
+    assert plain == bool(copies)

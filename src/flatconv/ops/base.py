@@ -54,6 +54,8 @@ class Lowering(Protocol):
     """The new program under construction, as the rooms see it."""
 
     facts: Facts
+    reordered: bool
+    """Whether values may have channels last in memory where the original's have not, in PyTorch's own kernels."""
 
     def get(self, node: Node, drop: Axes = NONE) -> fx.Node:
         """The value without the axes ``drop``."""
