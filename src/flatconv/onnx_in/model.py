@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from flatconv.modelstate import Declared
 from flatconv.onnx_in import arithmetic
 from flatconv.onnx_in.check import check_inputs, confirm, written
 from flatconv.onnx_in.operators import READERS
-from flatconv.onnx_in.step import Known, Step, Value
+from flatconv.onnx_in.step import Known, Step, Value, nested, reads
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,11 @@ class OnnxModel(Declared):
             if value.numel() <= arithmetic.LARGEST:
                 array = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
                 self._numbers[name] = array.astype(np.int64) if array.dtype.kind in "iu" else array
-        self._places: list[str] = []
-        for step in graph.steps:
+        self._places: dict[str, str] = {}  # by the first result, whose name is unique in a file
+        for step in nested(graph.steps):
             own = identifier(step.name, taken, step.op)
             self.add_module(own, Node(step))
-            self._places.append(own)
-        self._last = {name: i for i, step in enumerate(graph.steps) for name in step.inputs}
-        self._wanted = {given.name for given in graph.outputs}
+            self._places[step.outputs[0]] = own
 
     def __new__(cls, graph: Graph) -> OnnxModel:
         """An instance of a class of its own, whose forward has the file's inputs as parameters."""
@@ -136,14 +134,31 @@ class OnnxModel(Declared):
         check_inputs(self, tensors)
         values: dict[str, Value] = {name: self._constant(name) for name in self._held}
         values |= {given.name: tensor for given, tensor in zip(self.graph.inputs, tensors, strict=True)}
-        for i, (step, place) in enumerate(zip(self.graph.steps, self._places, strict=True)):
-            results = getattr(self, place)(*(values[n] if n else None for n in step.inputs))
-            values |= {name: result for name, result in zip(step.outputs, results, strict=False) if name}
-            for name in {*step.inputs, *step.outputs} - self._wanted:
-                if self._last.get(name, -1) <= i:
-                    values.pop(name, None)
+        self._compute(self.graph.steps, values, {given.name for given in self.graph.outputs})
         results = tuple(_data(values[given.name]) for given in self.graph.outputs)
         return results[0] if len(results) == 1 else results
+
+    def _compute(self, steps: Sequence[Step], values: dict[str, Value], wanted: Set[str]) -> None:
+        """Add the results of steps, and forget what neither later steps nor ``wanted`` need of them."""
+        last = {name: i for i, step in enumerate(steps) for name in (*step.outputs, *reads(step))}
+        made = {name for step in steps for name in step.outputs}
+        for i, step in enumerate(steps):
+            if step.op == "If":
+                results = self._branch(step, values)
+            else:
+                results = getattr(self, self._places[step.outputs[0]])(*(values[n] if n else None for n in step.inputs))
+            values |= {name: result for name, result in zip(step.outputs, results, strict=False) if name}
+            for name in (made & {*step.outputs, *reads(step)}) - wanted:
+                if last[name] <= i:
+                    values.pop(name, None)
+
+    def _branch(self, step: Step, values: Mapping[str, Value]) -> tuple[Value, ...]:
+        """The results of the side that a condition takes, which must be known: one that depends on sizes is."""
+        known = step.known([values[step.inputs[0]]], 0)
+        side = step.get("then_branch" if known is not None and bool(known.numbers()[0]) else "else_branch")
+        inner = dict(values)
+        self._compute(side.steps, inner, set(side.outputs))
+        return tuple(inner[name] for name in side.outputs)
 
     def confirm(self, tensors: Sequence[Tensor]) -> dict[tuple[tuple[int, ...], ...], float]:
         """Hold what was read against ONNX Runtime; see ``flatconv.onnx_in.check``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from flatconv.errors import InputError, RefusedError, first_line, plain
 from flatconv.onnx_in.model import Given, Graph
 from flatconv.onnx_in.operators import READERS
 from flatconv.onnx_in.operators.pointwise import DTYPES
-from flatconv.onnx_in.step import Step
+from flatconv.onnx_in.step import Branch, Step, nested
 
 EXTRA = ("onnx", "reading ONNX")
 OWN = ("", "ai.onnx")
@@ -51,13 +51,8 @@ def read(path: Path) -> Graph:
     constants = {t.name: _tensor(t, path) for t in graph.initializer}
     if graph.sparse_initializer:
         raise RefusedError(f"'{path}' holds sparse constants, which are not read")
-    steps: list[Step] = []
-    for i, node in enumerate(graph.node):
-        if node.op_type == "Constant" and node.domain in OWN:
-            constants[node.output[0]] = _constant(node, path)
-            continue
-        steps.append(_step(node, i, version, path))
-    _check_read(steps, graph.node, path)
+    steps = _steps(graph.node, version, path, constants)
+    _check_read(steps, path)
     inputs = tuple(_given(v, path) for v in graph.input if v.name not in constants)
     if not inputs or not graph.output:
         raise RefusedError(f"'{path}' has no {'outputs' if inputs else 'inputs'}")
@@ -74,18 +69,36 @@ def _version(model: Any, path: Path) -> int:
     return int(version)
 
 
-def _check_read(steps: Iterable[Step], nodes: Any, path: Path) -> None:
-    unread = Counter(s.op for s in steps if s.op not in READERS)
-    unread.update(f"{n.domain}.{n.op_type}" for n in nodes if n.domain not in OWN)
+def _steps(nodes: Iterable[Any], version: int, path: Path, constants: dict[str, Tensor]) -> tuple[Step, ...]:
+    """The nodes as steps; constants among them, and within branches, join the others: names are unique in a file."""
+    found = []
+    for i, node in enumerate(nodes):
+        if node.op_type == "Constant" and node.domain in OWN:
+            constants[node.output[0]] = _constant(node, path)
+        else:
+            found.append(_step(node, i, version, path, constants))
+    return tuple(found)
+
+
+def _check_read(steps: Sequence[Step], path: Path) -> None:
+    unread = Counter(s.op for s in nested(steps) if s.op not in READERS and s.op != "If")
     if unread:
         listed = ", ".join(f"{plain(op)} ({count})" for op, count in sorted(unread.items()))
         raise RefusedError(f"'{path}' holds operators that flatconv does not read: {listed}")
 
 
-def _step(node: Any, place: int, version: int, path: Path) -> Step:
-    attributes = {a.name: _attribute(a, path) for a in node.attribute}
-    name = node.name or f"{node.op_type}_{place}"
-    return Step(node.op_type, name, version, attributes, tuple(node.input), tuple(node.output))
+def _step(node: Any, place: int, version: int, path: Path, constants: dict[str, Tensor]) -> Step:
+    own = node.domain in OWN
+    attributes: dict[str, Any] = {}
+    for a in node.attribute:
+        if a.type == a.GRAPH and own and node.op_type == "If":
+            constants |= {t.name: _tensor(t, path) for t in a.g.initializer}
+            inner = _steps(a.g.node, version, path, constants)
+            attributes[a.name] = Branch(inner, tuple(v.name for v in a.g.output))
+        else:
+            attributes[a.name] = _attribute(a, path)
+    op = node.op_type if own else f"{node.domain}.{node.op_type}"  # of another maker, and refused
+    return Step(op, node.name or f"{node.op_type}_{place}", version, attributes, tuple(node.input), tuple(node.output))
 
 
 def _attribute(attribute: Any, path: Path) -> Any:

@@ -157,6 +157,35 @@ class Step:
         return found
 
 
+@dataclass(frozen=True)
+class Branch:
+    """One side of a condition: it reads values from outside, and has constants among the graph's own.
+
+    Attributes:
+        steps: of it.
+        outputs: names of what it gives.
+    """
+
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+
+def nested(steps: Sequence[Step]) -> list[Step]:
+    """Steps, and those of branches within them."""
+    found = []
+    for step in steps:
+        inner = [b for b in step.attributes.values() if isinstance(b, Branch)]
+        found += [step, *(s for b in inner for s in nested(b.steps))]
+    return found
+
+
+def reads(step: Step) -> set[str]:
+    """The values that a step needs, those of its branches among them."""
+    return {n for s in nested([step]) for n in s.inputs} | {
+        n for b in step.attributes.values() if isinstance(b, Branch) for n in b.outputs
+    }
+
+
 def axis_of(step: Step, axis: int, rank: int) -> int:
     """An axis counted from the front."""
     if not -rank <= axis < rank:
