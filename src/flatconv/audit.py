@@ -313,7 +313,7 @@ def _source_words(here: Site, depth: AxisPlan, facts: Facts) -> str:
     before = here.node.args["input"]
     known = facts.along(before, depth.axis)
     parts = [known.origin] if known is not None and known.origin else []
-    pad = padding(before) if here.source is not before else None
+    pad = padding(before) if here.source is not before else None  # one by known amounts
     own = depth.lo - (pad.sides[depth.axis][0] if pad else 0), depth.hi - (pad.sides[depth.axis][1] if pad else 0)
     if here.transposed:
         parts.append("padding, stride and size leave it no input")

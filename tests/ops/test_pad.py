@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import flatconv
+from tests.expected import agree, filled
 from tests.ops import harness as h
 
 aten = torch.ops.aten
@@ -184,3 +185,56 @@ def test_a_pad_that_would_have_no_axis_before_it_gets_one_back():
     flat = flatconv.fold(model, (x,))
     for made, wanted in zip(flat(x), model(x), strict=True):
         assert torch.allclose(made, wanted, rtol=0, atol=1e-12)
+
+
+class Computed(nn.Module):
+    """Pads that depend on the width, as strided convolutions with padding 'same' have in Keras and ONNX."""
+
+    def __init__(self, value=0.0, depth=(1, 1)):
+        super().__init__()
+        self.conv = nn.Conv3d(2, 3, 3, stride=(1, 2, 2))
+        self.value, self.depth = value, depth
+
+    def forward(self, x):
+        return self.conv(F.pad(x, (0, x.shape[-1] % 2 + 1, 0, 1, *self.depth), value=self.value))
+
+
+@pytest.mark.parametrize("depth", [(1, 1), (2, 0), (0, 2)])
+def test_amounts_that_depend_on_free_sizes(depth):
+    model = filled(Computed(depth=depth))
+    flat = flatconv.fold(model, (torch.randn(1, 2, 1, 8, 8, dtype=torch.float64),))
+    assert flat.guards.inputs[0].shape[-1] is None
+    (site,) = flat.report.sites
+    assert (site.audit.live_taps, site.becomes) == ((depth[0],), "conv2d")
+    assert any("free sizes" in r for r in site.refusal)  # the pad stays a pad
+    for width in (6, 7, 8, 11):
+        x = torch.randn(2, 2, 1, 9, width, dtype=torch.float64)
+        agree(flat(x), model(x))
+
+
+def test_computed_amounts_of_a_constant_that_is_not_zero():
+    model = filled(Computed(value=2.0))
+    flat = flatconv.fold(model, (torch.randn(1, 2, 1, 8, 8, dtype=torch.float64),))
+    assert flat.report.sites[0].audit.live_taps == (0, 1, 2)
+    for width in (7, 8):
+        x = torch.randn(1, 2, 1, 8, width, dtype=torch.float64)
+        agree(flat(x), model(x))
+
+
+def test_computed_amounts_along_the_depth():
+    """Nothing is known of an axis that is padded by who knows how much."""
+
+    class Depth(Computed):
+        def forward(self, x):
+            return self.conv(F.pad(x, (0, 1, 0, 1, x.shape[-1] - 7, 1)))
+
+    model = filled(Depth())
+    x = torch.randn(1, 2, 1, 8, 8, dtype=torch.float64)
+    flat = flatconv.fold(model, (x,))
+    agree(flat(x), model(x))
+    wide = torch.randn(1, 2, 1, 8, 10, dtype=torch.float64)
+    try:
+        found = flat(wide)
+    except flatconv.GuardError:
+        return
+    agree(found, model(wide))

@@ -25,22 +25,26 @@ class Padding:
         source: the tensor padded.
         mode: 'constant', 'replicate', 'reflect' or 'circular'.
         value: of constant padding.
-        sides: (in front, behind) for every axis.
+        sides: (in front, behind) for every axis: numbers, or nodes that compute them from free sizes.
     """
 
     source: Node
     mode: str
     value: float
-    sides: tuple[tuple[int, int], ...]
+    sides: tuple[tuple[Any, Any], ...]
 
     @property
     def zeros(self) -> bool:
         """Padding with zeros."""
         return self.mode == "constant" and self.value == 0
 
+    def known(self, axis: int) -> bool:
+        """Whether the amounts along an axis are numbers."""
+        return all(isinstance(p, int) for p in self.sides[axis])
+
 
 def padding(node: Node) -> Padding | None:
-    """Read any spelling of a pad; None if the node is none, or its amounts are not plain ints."""
+    """Read any spelling of a pad; None if the node is none, or its amounts are computed and it repeats slices."""
     base = node.op.removeprefix("aten.").partition(".")[0]
     if node.shape is None:
         return None
@@ -53,7 +57,10 @@ def padding(node: Node) -> Padding | None:
     else:
         return None
     value = 0 if value is None else value
-    if not all(isinstance(p, int) for p in amounts) or isinstance(value, Node):
+    plain = all(isinstance(p, int) for p in amounts)
+    if isinstance(value, Node) or not (
+        plain or (mode == "constant" and all(isinstance(p, int | Node) for p in amounts))
+    ):
         return None
     sides = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
     sides += [(0, 0)] * (node.rank - len(sides))
@@ -86,7 +93,7 @@ class Pad(Operator):
         found = list(super().facts(node, facts))
         for a, (lo, hi) in enumerate(pad.sides):
             known = facts.along(pad.source, a)
-            if (lo, hi) == (0, 0) or known is None:
+            if (lo, hi) == (0, 0) or known is None or not pad.known(a):
                 continue
             positions = pad_positions(pad.mode, len(known), lo, hi)
             # Padding of the other axes changes the slices themselves, each in the same way.
@@ -121,7 +128,9 @@ class Pad(Operator):
         found = set()
         for a in axes:
             known, given = facts.along(node, a), facts.along(pad.source, a)
-            if pad.sides[a] != (0, 0) and known is not None and given is not None and given.only is not None:
+            if pad.sides[a] == (0, 0) or not pad.known(a):
+                continue
+            if known is not None and given is not None and given.only is not None:
                 inner = pad_positions(pad.mode, len(given), *pad.sides[a])
                 picked = {given[p] for p in inner if p is not None} - {ZERO}
                 if known.only is not None and picked == {given.only}:
@@ -153,7 +162,7 @@ class Pad(Operator):
             return given
         if not drop:
             return self.call(node, low, {pad.source: given})
-        amounts = [p for side in reversed(left) for p in side]
+        amounts = [low.scalar(p) for side in reversed(left) for p in side]
         if pad.mode == "constant":
             return low.call(aten.constant_pad_nd.default, given, amounts, *([pad.value] if pad.value else []))
         rank = node.rank - len(drop)

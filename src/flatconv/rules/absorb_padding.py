@@ -2,8 +2,8 @@
 
 ``conv(pad(x, p), padding=q) == conv(x, padding=p + q)``.
 
-Exact when: the pad is with zeros, on spatial axes, and takes nothing away. Transposed convolutions are left alone: their
-padding cuts the result.
+Exact when: the pad is with zeros, by known amounts, on spatial axes, and takes nothing away. Transposed convolutions are left
+alone: their padding cuts the result.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def apply(site: Site, facts: Facts) -> Site:
         return site.refuses(NAME, "a transposed convolution does not read its padding as zeros")
     if not pad.zeros:
         return site.refuses(NAME, f"the pad in front is '{pad.mode}', not zeros")
+    if not all(pad.known(a) for a in range(len(pad.sides))):
+        return site.refuses(NAME, "the pad in front is by amounts that depend on free sizes")
     if any(side != (0, 0) and (a not in spatial or min(side) < 0) for a, side in enumerate(pad.sides)):
         return site.refuses(NAME, "the pad in front crops, or pads batch or channels")
 
