@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,14 +39,21 @@ class Alone:
 
 
 def groups(analysis: Analysis, sizes: Mapping[sympy.Symbol, int]) -> list[list[Node]]:
-    """Convolutions that are the same in everything but the values of weights and inputs."""
+    """Convolutions that are the same in everything but the values of weights and inputs; those with most to do first."""
     found: dict[Any, list[Node]] = {}
     for node, here in analysis.sites.items():
         axes = tuple(replace(a, ids=None, axis=0) for a in here.axes)
         rows = tuple(str(a.rows) if a.known and not a.plain else "" for a in here.axes)
         shapes = (concrete(here.source.shape or (), sizes), here.weight.shape, node.dtype, here.bias is None)
         found.setdefault((axes, rows, shapes, here.groups, here.transposed), []).append(node)
-    return list(found.values())
+    return sorted(found.values(), key=lambda group: -work(analysis, group, sizes))
+
+
+def work(analysis: Analysis, group: Sequence[Node], sizes: Mapping[sympy.Symbol, int]) -> int:
+    """About the multiply-adds of a group: time is short, and they say where it is spent."""
+    here = analysis.sites[group[0]]
+    batch, _, *spatial = concrete(here.source.shape or (), sizes)
+    return len(group) * math.prod(concrete(here.weight.shape or (), sizes)) * batch * math.prod(spatial)
 
 
 def options(analysis: Analysis, node: Node) -> list[Choice]:

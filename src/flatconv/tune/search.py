@@ -29,7 +29,7 @@ from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.signature import method_of
 from flatconv.tune.accurate import Accuracy
-from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone
+from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone, work
 from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, tensor
 from flatconv.tune.device import device_name, peak, synchronised, works
@@ -176,8 +176,9 @@ class _Search:
     def _alone(self) -> dict[Node, list[Alone]]:
         """The forms of every group of convolutions that may be taken, the fastest first."""
         found: dict[Node, list[Alone]] = {}
-        share = self.settings.budget / 3 / max(len(self.groups), 1)
+        amounts = [work(self.analysis, group, self.sizes) for group in self.groups]
         for i, group in enumerate(self.groups):
+            share = self.settings.budget / 3 * amounts[i] / max(sum(amounts), 1)
             node = group[0]
             if len(options(self.analysis, node)) < 2 or self._left() < self.settings.budget / 2:
                 continue
@@ -211,9 +212,9 @@ class _Search:
 
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
-        # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first.
+        # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first, always.
         ranked = sorted(combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + 3 * (forms.LAST in n))
-        most = max(1, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
+        most = max(2, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
         for name in ranked[:most]:
             if len(self.calls) > FEWEST and self._left() < 0:
                 break  # each takes long to compile
