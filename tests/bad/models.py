@@ -384,7 +384,7 @@ FORWARD = [
     bad("random numbers", net(lambda y, m: y + torch.randn_like(y)), RefusedError, "draws random numbers", "noise"),
     bad("random numbers of its own", net(lambda y, m: y + torch.rand(1)), RefusedError, "draws random numbers"),
     bad("bernoulli", net(lambda y, m: torch.bernoulli(y.sigmoid())), RefusedError, "draws random numbers"),
-    bad("dropout switched on", net(lambda y, m: F.dropout(y, 0.5, training=True)), RefusedError, "random"),
+    bad("dropout of everything", net(lambda y, m: F.dropout(y, 1.0, training=True)), RefusedError, "random"),
     bad("random numbers of a generator", net(lambda y, m: y + torch.randn(y.shape, generator=torch.Generator())), RefusedError, "draws random numbers"),
     bad("module made on the way", net(lambda y, m: nn.Conv3d(4, 2, 1)(y)), RefusedError, "draws random numbers"),
     bad("copy made on the way", net(lambda y, m: copy.deepcopy(m.conv)(torch.zeros(SIZE)) + y), RefusedError, "cannot be captured"),
