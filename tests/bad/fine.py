@@ -270,6 +270,7 @@ TABLE: list[Row] = [
     ("keyword-only argument", of(Keyword, x(), kwargs={"scale": 2.5})),
     ("containers as arguments", of(Containers, {"image": [x()], "other": None}, "masked", torch.ones(1))),
     ("dropout switched off", of(lambda: nn.Sequential(conv(), nn.Dropout(0.5)))),
+    ("dropout of nothing, in train mode", of(lambda: nn.Sequential(conv(), nn.Dropout(0.0)).train())),
     ("frozen weights", of(lambda: conv().requires_grad_(False))),
     ("float16", of(lambda: conv().half(), x().half())),
     ("bfloat16", of(lambda: conv().bfloat16(), x().bfloat16())),

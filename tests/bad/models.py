@@ -408,7 +408,7 @@ FORWARD = [
     bad("changes its weights by .data", net(step), RefusedError, "cannot be captured"),
     bad("changes a part of its weights", net(write), RefusedError, "conv.weight"),
     bad("batch norm in train mode", lambda: (nn.Sequential(conv(), nn.BatchNorm3d(4)), (x(),), {}), RefusedError, "model.eval()"),
-    bad("dropout in train mode", lambda: (nn.Sequential(conv(), nn.Dropout(0.5)), (x(),), {}), RefusedError, "random", "model.eval()"),
+    bad("random slopes in train mode", lambda: (nn.Sequential(conv(), nn.RReLU()), (x(),), {}), RefusedError, "random", "model.eval()"),
     bad("raises", raising(lambda: ValueError("wrong weather")), InputError, "the model itself fails", "wrong weather"),
     bad("raises an error of its own", raising(lambda: OwnError("own words")), InputError, "OwnError", "own words"),
     bad("raises without words", raising(lambda: RuntimeError()), InputError, "RuntimeError"),
