@@ -155,7 +155,9 @@ def tried(read: Callable[[Path], nn.Module], path: Path, example: tuple[Tensor, 
         found |= {"folds": True, "sites": len(flat.report.sites)}
         found["conv3d"] = sum("3d" in s.becomes for s in flat.report.sites)
     except Exception as error:
-        found["why_not"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        found["why_not"] = (
+            f"{type(error).__name__}: {(str(error).replace(str(path), 'the file').splitlines() or [''])[0][:200]}"
+        )
     return found
 
 
