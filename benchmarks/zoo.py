@@ -188,7 +188,7 @@ def markdown(results: Numbers) -> str:
     lines = [
         f"Time of the fold over that of the original, medians within a round with quartiles; below 1 the fold is faster. "
         f"Measured {where['date'][:10]} on {where['processor']}, {where['threads']} threads, torch {where['torch']}; "
-        f"{results['settings']['tune']:g} s for the choice of forms. `make zoo` makes them again.",
+        f"{results['settings'].get('tune', PLAN.tune):g} s for the choice of forms. `make zoo` makes them again.",
         "",
         *summary(results),
         "",

@@ -58,14 +58,16 @@ def test_nothing_measured(zoo):
     assert zoo.summary(RESULTS | {"rows": {}}) == ["Nothing was measured."]
 
 
-def test_the_readme_has_its_place(zoo):
+def test_every_table_has_its_place(zoo):
     import readme
 
-    text = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    for name in readme.FILES:
-        found = readme.between(text, name, "the part")
-        assert f"-->\nthe part\n<!-- end of {name} -->" in found
-        assert found.startswith(text.split(f"<!-- {name}:")[0])
+    assert {name for names in readme.PLACES.values() for name in names} == set(readme.FILES)
+    for place, names in readme.PLACES.items():
+        text = (FOLDER.parent / place).read_text(encoding="utf-8")
+        for name in names:
+            found = readme.between(text, name, "the part")
+            assert f"-->\nthe part\n<!-- end of {name} -->" in found
+            assert found.startswith(text.split(f"<!-- {name}:")[0])
 
 
 def test_a_missing_package_is_a_row(zoo, monkeypatch):
