@@ -163,10 +163,11 @@ def tried(read: Callable[[Path], nn.Module], path: Path, example: tuple[Tensor, 
 
 def outcome(numbers: Numbers) -> str:
     """In a word."""
-    for key, word in (("reads", "not read"), ("right", "WRONG"), ("folds", "not folded")):
-        if not numbers[key]:
-            return word if key == "right" and numbers["apart"] is not None else "fails" if key == "right" else word
-    return "folded"
+    if not numbers["reads"]:
+        return "not read"
+    if not numbers["right"]:
+        return "fails" if numbers["apart"] is None else "WRONG"
+    return "folded" if numbers["folds"] else "not folded"
 
 
 def show(results: Numbers, console: Console) -> None:

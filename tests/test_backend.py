@@ -36,6 +36,14 @@ def near(a, b):
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def near_at(run, model, shapes):
+    """Both on noise of each shape in turn."""
+    with torch.no_grad():
+        for shape in shapes:
+            x = sample(*shape, dtype=torch.float32)
+            near(run(x), model(x))
+
+
 def folded(said):
     return [s for s in said if not isinstance(s, str)]
 
@@ -200,10 +208,7 @@ def test_free_sizes():
 def test_sizes_that_become_free_on_the_second_call():
     model = net()
     run, said = compiled(model)
-    with torch.no_grad():
-        for shape in SIZES:
-            x = sample(*shape, dtype=torch.float32)
-            near(run(x), model(x))
+    near_at(run, model, SIZES)
     assert len(said) == len(folded(said)) == 2
 
 
@@ -220,10 +225,7 @@ def test_sizes_that_the_code_computes_with():
 
     model = Half()
     run, said = compiled(model)
-    with torch.no_grad():
-        for shape in SIZES:
-            x = sample(*shape, dtype=torch.float32)
-            near(run(x), model(x))
+    near_at(run, model, SIZES)
     assert folded(said)
 
 
@@ -245,10 +247,7 @@ def test_free_sizes_in_training():
 def test_a_free_depth_is_compiled_as_it_is():
     model = net()
     run, said = compiled(model, dynamic=True)
-    with torch.no_grad():
-        for depth in (3, 4, 7):
-            x = sample(2, 2, depth, 6, 5, dtype=torch.float32)
-            near(run(x), model(x))
+    near_at(run, model, [(2, 2, depth, 6, 5) for depth in (3, 4, 7)])
     assert not folded(said)
     assert "only for some of its sizes" in said[0] or "nothing in it can be folded" in said[0]
 
@@ -267,10 +266,7 @@ def test_conditions_that_dynamo_does_not_check():
 
     model = Blocks()
     run, said = compiled(model)
-    with torch.no_grad():
-        for h, w in ((6, 4), (8, 6), (10, 4)):
-            x = sample(2, 2, 1, h, w, dtype=torch.float32)
-            near(run(x), model(x))
+    near_at(run, model, [(2, 2, 1, h, w) for h, w in ((6, 4), (8, 6), (10, 4))])
     assert said
 
 

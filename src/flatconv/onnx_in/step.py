@@ -191,3 +191,14 @@ def axis_of(step: Step, axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         step.refuse(f"axis {axis} of a tensor with {rank} axes")
     return axis % rank
+
+
+def moved_last(axes: Sequence[int], rank: int) -> list[int]:
+    """An order of axes in which two that are not among ``axes``, or as many as there are, stand in front of all others."""
+    kept = [a for a in range(rank) if a not in axes][:2]
+    return [*kept, *(a for a in range(rank) if a not in kept)]
+
+
+def moved_back(x: Tensor, order: Sequence[int]) -> Tensor:
+    """A tensor whose axes are in an order, with the axes as they were."""
+    return x.permute([order.index(a) for a in range(x.dim())])

@@ -89,6 +89,12 @@ class Carry:
     mixing: bool = False
 
 
+def call_of_first(node: Node, names: tuple[str, ...]) -> Node | None:
+    """The call of which a node is the first of several results, if it is of these names."""
+    call = node.args.get("0") if node.op == "getitem" and node.args.get("1") == 0 else None
+    return call if isinstance(call, Node) and call.op.removeprefix("aten.").partition(".")[0] in names else None
+
+
 class Operator:
     """A family of operators that read, carry facts and are lowered in the same way."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator, call_of_first
 from flatconv.program import Node
 
 aten = torch.ops.aten
@@ -38,9 +38,7 @@ class NativeBatchNorm(BatchNorm):
         return found
 
     def accepts(self, node: Node) -> bool:
-        if node.op != "getitem" or node.args.get("1") != 0 or not isinstance(node.args.get("0"), Node):
-            return False
-        return self._norm(node).op.removeprefix("aten.").partition(".")[0] in self.names and node.shape is not None
+        return call_of_first(node, self.names) is not None and node.shape is not None
 
     def carries(self, node: Node) -> list[Carry]:
         source = self._norm(node).args["input"]

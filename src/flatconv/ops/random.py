@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from flatconv.facts import Slices
-from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator
+from flatconv.ops.base import Axes, Carry, Facts, Lowering, Operator, call_of_first
 from flatconv.program import Node
 
 
@@ -51,11 +51,10 @@ class Dropped(Draw):
         return found
 
     def accepts(self, node: Node) -> bool:
-        if node.op != "getitem" or node.args.get("1") != 0 or not isinstance(node.args.get("0"), Node):
+        call = call_of_first(node, self.names)
+        if call is None or node.shape is None:
             return False
-        call = self._call(node)
-        named = call.op.removeprefix("aten.").partition(".")[0] in self.names
-        return named and call.args.get("train") is True and len(call.users) == 1 and node.shape is not None
+        return call.args.get("train") is True and len(call.users) == 1
 
     def carries(self, node: Node) -> list[Carry]:
         source = self._call(node).args["input"]

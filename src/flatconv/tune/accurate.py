@@ -31,21 +31,25 @@ class Accuracy:
         captured = self._captured
         if captured.updates or captured.program.random:
             return None
-        given = dict(zip((n.name for n in captured.program.inputs), captured.example, strict=True))
         try:
-            return tuple(run_graph(captured.graph.graph, captured.weights | given, {}, wide=True))
+            return self._run(wide=True)
         except (RuntimeError, ValueError, IndexError, NotImplementedError):
             return None
 
     @cached_property
     def _most(self) -> float:
         """What a combination may err."""
-        captured, reference = self._captured, self._reference
+        reference = self._reference
         assert reference is not None
-        given = dict(zip((n.name for n in captured.program.inputs), captured.example, strict=True))
-        own = self._error(tuple(run_graph(captured.graph.graph, captured.weights | given, {})))
-        factor, floor = allowed([o.dtype for o in captured.program.outputs], sum(r.numel() for r in reference))
+        own = self._error(self._run())
+        factor, floor = allowed([o.dtype for o in self._captured.program.outputs], sum(r.numel() for r in reference))
         return factor * own + floor if math.isfinite(own) else math.inf
+
+    def _run(self, wide: bool = False) -> tuple[torch.Tensor, ...]:
+        """The captured graph on the example."""
+        captured = self._captured
+        given = dict(zip((n.name for n in captured.program.inputs), captured.example, strict=True))
+        return tuple(run_graph(captured.graph.graph, captured.weights | given, {}, wide=wide))
 
     def _error(self, results: tuple[torch.Tensor, ...]) -> float:
         assert self._reference is not None

@@ -16,12 +16,8 @@ TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 def conv(step: Step, values: Sequence[Value]) -> Tensor:
     x, weight, bias = step.tensor(values, 0), step.tensor(values, 1), step.optional(values, 2)
-    axes = _axes(step, x, weight)
-    kernel, strides, dilations = (
-        list(weight.shape[2:]),
-        per_axis(step, "strides", axes),
-        per_axis(step, "dilations", axes),
-    )
+    kernel, strides, dilations = _geometry(step, x, weight)
+    axes = len(kernel)
     low, high = padding(step, list(x.shape[2:]), kernel, strides, dilations)
     if low != high:
         x, low = F.pad(x, around(low, high)), [0] * axes
@@ -30,12 +26,8 @@ def conv(step: Step, values: Sequence[Value]) -> Tensor:
 
 def conv_transpose(step: Step, values: Sequence[Value]) -> Tensor:
     x, weight, bias = step.tensor(values, 0), step.tensor(values, 1), step.optional(values, 2)
-    axes = _axes(step, x, weight)
-    kernel, strides, dilations = (
-        list(weight.shape[2:]),
-        per_axis(step, "strides", axes),
-        per_axis(step, "dilations", axes),
-    )
+    kernel, strides, dilations = _geometry(step, x, weight)
+    axes = len(kernel)
     more, groups = per_axis(step, "output_padding", axes, 0), step.get("group", 1)
     full = [s * (n - 1) + d * (k - 1) + 1 for n, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)]
     low, high = _cropped(step, full, more, [n * s for n, s in zip(x.shape[2:], strides, strict=True)])
@@ -49,16 +41,17 @@ def conv_transpose(step: Step, values: Sequence[Value]) -> Tensor:
     return made if bias is None else made + bias.reshape(1, -1, *[1] * axes)
 
 
-def _axes(step: Step, x: Tensor, weight: Tensor) -> int:
+def _geometry(step: Step, x: Tensor, weight: Tensor) -> tuple[list[int], list[int], list[int]]:
+    """Kernel, strides and dilations, one number for each axis."""
     axes = x.dim() - 2
     if axes not in PLAIN or weight.dim() != x.dim():
         step.refuse(
             f"an input with {x.dim()} axes and a kernel with {weight.dim()}; 1-D to 3-D convolutions are supported"
         )
-    asked = step.get("kernel_shape")
-    if asked is not None and list(asked) != list(weight.shape[2:]):
-        step.refuse(f"kernel_shape is {list(asked)}, and the kernel is {list(weight.shape[2:])}")
-    return axes
+    kernel, asked = list(weight.shape[2:]), step.get("kernel_shape")
+    if asked is not None and list(asked) != kernel:
+        step.refuse(f"kernel_shape is {list(asked)}, and the kernel is {kernel}")
+    return kernel, per_axis(step, "strides", axes), per_axis(step, "dilations", axes)
 
 
 def _cropped(step: Step, full: list[Any], more: list[int], same: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flatconv.onnx_in.operators.conv import around
-from flatconv.onnx_in.step import Step, Value, axis_of
+from flatconv.onnx_in.step import Step, Value, axis_of, moved_back, moved_last
 
 MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
@@ -44,10 +44,9 @@ def _mirrored(step: Step, x: Tensor, low: list[Any], high: list[Any], mode: str)
     if x.dim() < 3 or x.dim() > 5 or len(padded) > x.dim() - 2:
         step.refuse(f"{mode} padding of {len(padded)} axes of {x.dim()}")
     # The last axes are padded as they are; where others are, they trade places with the first two that are not.
-    kept = [a for a in range(x.dim()) if a not in padded][:2]
-    order = [*kept, *(a for a in range(x.dim()) if a not in kept)]
+    order = moved_last(padded, x.dim())
     made = F.pad(x.permute(order), around([low[a] for a in order[2:]], [high[a] for a in order[2:]]), mode=mode)
-    return made.permute([order.index(a) for a in range(x.dim())])
+    return moved_back(made, order)
 
 
 OPERATORS = {"Pad": pad}

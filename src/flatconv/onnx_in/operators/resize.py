@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from flatconv.onnx_in.step import FreeSizeError, Step, Value, axis_of
+from flatconv.onnx_in.step import FreeSizeError, Step, Value, axis_of, moved_back, moved_last
 
 FACTORS = range(2, 17)
 """That are looked for between free sizes."""
@@ -69,10 +69,9 @@ def _resized(step: Step, x: Tensor, scales: list[Any] | None, wanted: list[Any] 
         step.refuse(f"mode={mode!r} with coordinate_transformation_mode={coordinates!r} is not torch's")
     if mode == "cubic":
         step.only(cubic_coeff_a=-0.75)
-    kept = [a for a in range(x.dim()) if a not in moved][:2]
-    order = [*kept, *(a for a in range(x.dim()) if a not in kept)]
+    order = moved_last(moved, x.dim())
     spatial = order[2:]
-    if len(kept) < 2 or len(spatial) not in (LINEAR if mode == "linear" else (2,)):
+    if len(moved) > x.dim() - 2 or len(spatial) not in (LINEAR if mode == "linear" else (2,)):
         step.refuse(f"{mode} resizing of axes {moved} of {x.dim()}")
     if scales is not None:
         # The size that ONNX gives is rounded down, and so is torch's.
@@ -92,7 +91,7 @@ def _resized(step: Step, x: Tensor, scales: list[Any] | None, wanted: list[Any] 
         for a in moved
     ):
         step.refuse("pytorch_half_pixel to a size of one")
-    return made.permute([order.index(a) for a in range(x.dim())])
+    return moved_back(made, order)
 
 
 def _check_scale(step: Step, size: Any, scale: float) -> None:
@@ -119,16 +118,13 @@ def _nearest(
     """Whole factors are repeats, in all the ways of ONNX that are named here; others pick by ONNX's own formula."""
     how = step.get("nearest_mode", "round_prefer_floor") if step.version >= 11 else "floor"
     whole = _whole(x, moved, scales, wanted)
-    repeats = (coordinates, how) in (("asymmetric", "floor"),) or (
+    repeats = (coordinates == "asymmetric" and how == "floor") or (
         coordinates in ("half_pixel", "pytorch_half_pixel") and how.startswith("round")
     )
-    if whole is not None and repeats and x.dim() >= 3:
-        kept = [a for a in range(x.dim()) if a not in moved][:2]
-        order = [*kept, *(a for a in range(x.dim()) if a not in kept)]
-        if len(kept) == 2 and len(order) <= 5:
-            factors = [float(whole.get(a, 1)) for a in order[2:]]
-            made = F.interpolate(x.permute(order), scale_factor=factors, mode="nearest")
-            return made.permute([order.index(a) for a in range(x.dim())])
+    if whole is not None and repeats and 3 <= x.dim() <= 5 and len(moved) <= x.dim() - 2:
+        order = moved_last(moved, x.dim())
+        factors = [float(whole.get(a, 1)) for a in order[2:]]
+        return moved_back(F.interpolate(x.permute(order), scale_factor=factors, mode="nearest"), order)
     for axis in moved:
         size = x.shape[axis]
         if isinstance(size, torch.SymInt) or (wanted is not None and isinstance(wanted[axis], torch.SymInt)):
