@@ -87,8 +87,7 @@ def sentence(error: BaseException, length: int = 300) -> str:
 def module(network: Network, side: str, engine: str = "eager") -> nn.Module:
     """One form of a network. What it was made from is free to go when this returns.
 
-    The fold takes the forms that are chosen by timing in eager PyTorch and in torch.compile; other engines get the fixed
-    choice.
+    The fold takes the forms that are chosen by timing in the engine.
     """
     original = network.original()
     if side == "original":
@@ -96,8 +95,7 @@ def module(network: Network, side: str, engine: str = "eager") -> nn.Module:
     if side == "fold":
         import flatconv
 
-        tune = flatconv.Tuning(engine, BUDGET) if engine in ("eager", "compile") else False
-        return flatconv.fold(original, (network.example(),), tune=tune, verify=False)
+        return flatconv.fold(original, (network.example(),), tune=flatconv.Tuning(engine, BUDGET), verify=False)  # type: ignore[arg-type]
     flat = network.by_hand(original)
     return flat.to(memory_format=torch.channels_last) if side == "hand_channels_last" else flat
 

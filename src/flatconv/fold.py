@@ -117,7 +117,7 @@ def fold(
         if tuned is None:
             raise
         # Forms add in other orders, and a type may be too narrow for some of them: the fixed choice has its own chance.
-        analysis = replace(planned, sites=forms.choose(planned.sites))
+        analysis = replace(planned, sites=forms.choose(planned.sites, engine))
         reason = f"'{tuned.chosen}' was the fastest and is not accurate enough: {e}"
         tuned = replace(tuned, chosen="fixed", reason=reason, forms={})
         return _folded(captured, analysis, weights, verify, tuned)

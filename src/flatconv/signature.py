@@ -223,6 +223,22 @@ def method_of(model: nn.Module, method: str) -> Callable[..., Any]:
     return found
 
 
+class Flat(nn.Module):
+    """A method of a module as a function from tensors to tensors, for exporters."""
+
+    def __init__(self, module: nn.Module, method: str, inputs: Inputs) -> None:
+        super().__init__()
+        self.training = module.training
+        self.module = module
+        self._method = method
+        self._inputs = inputs
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Call the method with the recorded arguments around ``tensors``."""
+        args, kwargs = self._inputs.arguments(tensors)
+        return Outputs().record(method_of(self.module, self._method)(*args, **kwargs))
+
+
 class Adapter(nn.Module):
     """The model as a function from tensors to tensors, for torch.export."""
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import flatconv
 from flatconv.errors import PrecisionError
-from flatconv.tune import alone, cache
+from flatconv.tune import alone, cache, running
 from flatconv.tune import search as room
 from tests.expected import Net, filled, sample
 
@@ -33,7 +33,7 @@ class World:
         monkeypatch.setattr(alone, "alternate", self.alternate)
         monkeypatch.setattr(room._Search, "_program", lambda search, analysis: self.program(analysis))
         monkeypatch.setattr(alone, "_single", lambda a, node, choice, sizes, device: self.single(choice))
-        monkeypatch.setattr(room, "peak", self.peak_of)
+        monkeypatch.setattr(running, "peak", self.peak_of)
         monkeypatch.setattr(alone, "peak", self.peak_of)
 
     def program(self, analysis):
@@ -205,7 +205,7 @@ def test_a_form_that_needs_more_memory_is_taken_only_when_allowed(world):
 
 def test_where_memory_cannot_be_told_nothing_is_copied(world, monkeypatch):
     world.cost = {("unfold along an axis", False): FAST}
-    for module in (room, alone):
+    for module in (running, alone):
         monkeypatch.setattr(module, "peak", lambda call, device: None)
     assert forms_of(fold())[0] == "as it is"
 

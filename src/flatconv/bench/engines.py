@@ -10,6 +10,7 @@ import torch
 
 from flatconv import runtimes
 from flatconv.bench.sides import Side
+from flatconv.onnx_in import OnnxModel
 
 Engine = Literal["eager", "compile", "onnxruntime", "openvino"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -49,7 +50,7 @@ def prepare(engine: Engine, side: Side, folder: Path) -> Call:
     Args:
         engine: its name.
         side: what it runs.
-        folder: for the ONNX file, which both engines that read one share.
+        folder: for ONNX files: engines that read them share one of each module.
 
     Raises:
         MissingExtraError: the engine is not installed.
@@ -61,8 +62,10 @@ def prepare(engine: Engine, side: Side, folder: Path) -> Call:
         called, args, kwargs = torch.compile(side.called, dynamic=False), side.args, side.kwargs
         return lambda: called(*args, **kwargs)
     require(engine)
-    path = folder / f"{side.name}.onnx"
     module, tensors = side.flat()
+    path = folder / f"{side.name} {id(side.module)}.onnx"
+    if isinstance(side.module, OnnxModel) and side.module.graph.path.is_file():
+        path = side.module.graph.path  # the network was read from a file: that is what runs without flatconv
     if not path.exists():
         runtimes.to_onnx(module, tensors, path)
     return (runtimes.onnxruntime if engine == "onnxruntime" else runtimes.openvino)(path, tensors)

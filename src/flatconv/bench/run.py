@@ -19,7 +19,7 @@ from flatconv.bench.agreement import Agreement
 from flatconv.bench.engines import ENGINES, NAMES, Engine
 from flatconv.bench.result import Bench, Row, Timed
 from flatconv.bench.sides import Case, Side
-from flatconv.errors import FlatconvError, InputError, first_line, plain
+from flatconv.errors import FlatconvError, InputError, MissingExtraError, RefusedError, first_line, plain
 
 SHORT = 0.5
 """Seconds below which the share of other processes says nothing: the system counts in hundredths."""
@@ -42,8 +42,8 @@ class Plan:
         most: rounds, even if there is time for more.
         seconds: after which no further round of an engine begins, once there are enough.
         turn: seconds that a side's turn lasts at least; a shorter call is repeated in it.
-        tune: seconds, about, for choosing the fold's forms, in eager PyTorch and in torch.compile each; 0 for the fixed
-            choice, which other engines get in any case.
+        tune: seconds, about, for choosing the fold's forms, in each engine; 0 for the fixed choice, which an engine that cannot
+            be asked gets in any case.
     """
 
     engines: tuple[Engine, ...] = ENGINES
@@ -124,19 +124,28 @@ class _Folds:
         self.case = case
         self.plan = plan
         self.doing = doing
-        self.made: dict[str, Side] = {}
+        self.kind = dtype_of(case)
+        self.made: dict[tune.Engine | None, Side] = {}
+        self.refused: set[Engine] = set()
 
     def of(self, engine: Engine) -> Side:
-        """Eager PyTorch and torch.compile have choices of their own; those that read ONNX share one."""
-        kind: tune.Engine = engine if engine in ("eager", "compile") else "onnx"
-        timed = self.plan.tune and kind != "onnx"
-        key = kind if timed or kind == "onnx" else ""
-        if key not in self.made:
-            how = tune.Tuning(kind, self.plan.tune or 1.0) if key else False
-            words = f"folding{f' for {NAMES[engine]}' if timed else ''}{' and verifying' if self.case.verify else ''}"
+        """Each engine has a choice of its own; without time for it, PyTorch shares one and those that read ONNX another."""
+        kind: tune.Engine | None = engine
+        if not self.plan.tune or engine in self.refused or engines.unsuited(engine, self.plan.device, self.kind):
+            kind = None if engine in ("eager", "compile") else "onnx"
+        if kind not in self.made:
+            how = tune.Tuning(kind, self.plan.tune or 1.0) if kind else False
+            timed = f" for {NAMES[engine]}" if kind == engine else ""
+            words = f"folding{timed}{' and verifying' if self.case.verify else ''}"
             case = dataclasses.replace(self.case, tune=how)
-            self.made[key] = self.doing(words, lambda: case.side("folded"))
-        return self.made[key]
+            try:
+                self.made[kind] = self.doing(words, lambda: case.side("folded"))
+            except (RefusedError, MissingExtraError):
+                if kind not in tune.RUNTIMES:
+                    raise
+                self.refused.add(engine)  # the row itself says why the engine does not run a side
+                return self.of(engine)
+        return self.made[kind]
 
     def chosen(self, engine: Engine) -> str:
         """Name of the combination that was taken."""

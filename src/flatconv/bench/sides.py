@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from flatconv.acceptance import check_model
 from flatconv.errors import InputError, first_line
 from flatconv.fold import fold
-from flatconv.signature import Inputs, Outputs, method_of
+from flatconv.signature import Flat, Inputs, Outputs, method_of
 from flatconv.tune import Tuning
 
 Name = Literal["original", "folded", "reference"]
@@ -139,7 +139,7 @@ class Side:
         """The form as a module from tensors to tensors, which is what exporters take, and the tensors."""
         signature = self.module.forward if self.method == "forward" else self.called
         inputs, tensors = Inputs.read(signature, self.args, self.kwargs)
-        return _Flat(self.module, self.method, inputs).eval(), tensors
+        return Flat(self.module, self.method, inputs), tensors
 
     def wide(self) -> Side:
         """A copy in float64."""
@@ -150,18 +150,6 @@ class Side:
 
         args, kwargs = pytree.tree_map(widened, (list(self.args), dict(self.kwargs)))
         return replace(self, module=copy.deepcopy(self.module).double(), args=args, kwargs=kwargs)
-
-
-class _Flat(nn.Module):
-    def __init__(self, module: nn.Module, method: str, inputs: Inputs) -> None:
-        super().__init__()
-        self.module = module
-        self._method = method
-        self._inputs = inputs
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        args, kwargs = self._inputs.arguments(tensors)
-        return Outputs().record(method_of(self.module, self._method)(*args, **kwargs))
 
 
 def tensors_of(result: Any) -> tuple[Tensor, ...]:

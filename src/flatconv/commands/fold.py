@@ -64,7 +64,10 @@ def fold(
     ] = True,
     engine: Annotated[
         str | None,
-        typer.Option(help="Where the model will run: eager, compile (torch.compile) or onnx, which --onnx implies."),
+        typer.Option(
+            help="Where the model will run: eager, compile (torch.compile), onnxruntime, openvino; or onnx for any runtime of "
+            "ONNX files, untimed, which --onnx implies."
+        ),
     ] = None,
     budget: Annotated[float, typer.Option(metavar="SECONDS", help="Time for choosing, about.")] = 30.0,
     more_memory: Annotated[
@@ -85,6 +88,8 @@ def fold(
     alone = output is not None and output.suffix in SUFFIXES
     to_onnx = output is not None and output.suffix == ".onnx"
     choice: bool | Tuning = False
+    if rank4 and engine not in (None, "onnx"):
+        raise InputError(f"--engine is '{engine}', and --rank4 takes the forms of onnx: leave one of them out")
     if tune:
         choice = Tuning(engine or ("onnx" if onnx or to_onnx else "eager"), budget, more_memory, progress=say)  # type: ignore[arg-type]
     if onnx:

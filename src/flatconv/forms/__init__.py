@@ -119,6 +119,6 @@ def portable(here: Site) -> Site:
 
 
 def choose(sites: Mapping[Node, Site], engine: str = "") -> dict[Node, Site]:
-    """Every site in the form of the fixed choice, which is another one for ``onnx``."""
-    how = portable if engine == "onnx" else fixed
+    """Every site in the form of the fixed choice, which is another one for runtimes that read ONNX."""
+    how = fixed if engine in ("", "eager", "compile") else portable
     return {node: how(here) for node, here in sites.items()}

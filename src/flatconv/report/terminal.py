@@ -14,7 +14,7 @@ from rich.text import Text
 from flatconv.audit import Audit, SiteAudit
 from flatconv.errors import plain
 from flatconv.report.fold import FoldReport
-from flatconv.tune import Tuned
+from flatconv.tune import RUNTIMES, Tuned
 
 LIVE, DEAD, MERGED = "■", "·", "∪"
 WIDE = 120
@@ -118,7 +118,7 @@ def fold_view(report: FoldReport) -> RenderableType:
     return Group(table, *([_tuned(report.tuned)] if report.tuned else []), *notes)
 
 
-ENGINES = {"eager": "eager PyTorch", "compile": "torch.compile"}
+ENGINES = {"eager": "eager PyTorch", "compile": "torch.compile"} | RUNTIMES
 
 
 def _tuned(tuned: Tuned) -> RenderableType:

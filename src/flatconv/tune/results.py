@@ -8,7 +8,9 @@ from typing import Literal, get_args
 
 from flatconv.errors import InputError
 
-Engine = Literal["eager", "compile", "onnx"]
+Engine = Literal["eager", "compile", "onnx", "onnxruntime", "openvino"]
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+"""Engines that read ONNX files, and in which forms can be timed: names for people."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,9 @@ class Tuning:
     """How forms are chosen.
 
     Attributes:
-        engine: where the folded model will run: "eager"; "compile" for torch.compile; "onnx" for runtimes that read what
-            ``export`` writes, for which nothing is timed: they get a choice that is fixed and was measured in two of them.
+        engine: where the folded model will run: "eager"; "compile" for torch.compile; "onnxruntime" or "openvino" for what
+            ``export`` writes, which is timed there against the original's own file, both with the example's sizes; "onnx" for
+            any runtime that reads such files, for which nothing is timed: a choice that is fixed, and was measured in two.
         budget: seconds of timing, about; what was found so far is then used.
         more_memory: whether a form may be taken that holds more at once than the original does at its peak.
         cache: whether choices are read from and written to files in the user's cache folder.

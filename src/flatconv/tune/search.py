@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,19 +21,20 @@ from flatconv import forms
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
+from flatconv.errors import RefusedError
 from flatconv.forms import native, together
 from flatconv.lower import lower
 from flatconv.measure import alternate, middle_half
 from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.program import Node
-from flatconv.signature import method_of
 from flatconv.tune.accurate import Accuracy
 from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone, work
 from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, tensor
-from flatconv.tune.device import device_name, peak, synchronised, works
+from flatconv.tune.device import device_name, works
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
+from flatconv.tune.running import Call, Running
 
 CLEAR = 0.98
 """A form is taken for another only where it needs less than this part of the time."""
@@ -48,11 +49,10 @@ CALLS = 20
 """Calls that the budget must have time for, if combinations are to be held against the original in float64."""
 FEWEST = 3
 """The original, the captured program and two combinations are timed whatever it takes."""
-ORIGINAL, CAPTURED, FIXED = "original", "as captured", "fixed"
-PREFERRED = (FIXED, "fastest alone", "rules alone")
+ORIGINAL, CAPTURED, FIXED, PLAIN = "original", "as captured", "fixed", "rules alone"
+PREFERRED = (CAPTURED, FIXED, "fastest alone", PLAIN, "nothing copied")
 
 Choices = dict[Node, Choice]
-Call = Callable[[], object]
 
 
 def tune(captured: Capture, analysis: Analysis, settings: Tuning) -> tuple[Analysis, Tuned]:
@@ -89,6 +89,7 @@ class _Search:
         shapes = {n: tuple(t.shape) for n, t in zip(captured.program.inputs, captured.example, strict=True)}
         self.sizes = captured.program.sizes(shapes)
         self.device = next((t.device for t in captured.example), torch.device("cpu"))
+        self.running = Running(captured, settings.engine, self.device)
         self.groups = groups(analysis, self.sizes)
         self.accuracy = Accuracy(captured)
         self.inaccurate: list[str] = []
@@ -101,6 +102,8 @@ class _Search:
 
     def run(self) -> tuple[Analysis, Tuned]:
         about = {"engine": self.settings.engine, "more memory": self.settings.more_memory}
+        if self.running.files:
+            about["versions"] = self.running.versions()
         name = key(self.captured, self.analysis, about, self.sizes, device_name(self.device))
         order = list(self.analysis.sites)
         found = load(name, len(order)) if self.settings.cache else None
@@ -108,7 +111,7 @@ class _Search:
             held = self._held(found, order)
             if held is not None:
                 return self._result(held, found.stays, found.told | {"cached": True})
-        fixed = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
+        fixed = {n: _choice(s) for n, s in forms.choose(self.analysis.sites, self.settings.engine).items()}
         self._begin()
         # Alone they are timed in eager PyTorch in any case: torch.compile calls the same kernels for convolutions.
         alone = self._alone()
@@ -142,12 +145,8 @@ class _Search:
 
     def _begin(self) -> None:
         """The original's peak, which no form may exceed."""
-        args, kwargs = self.captured.inputs.arguments(self.captured.example)
-        called: Callable[..., object] = method_of(self.captured.model, self.captured.method)
         self.settings.progress("timing the original")
-        if self.settings.engine == "compile":
-            called = torch.compile(called)
-        self.calls[ORIGINAL] = synchronised(lambda: called(*args, **kwargs), self.device)
+        self.calls[ORIGINAL] = self.running.original()
         with torch.inference_mode():
             self.calls[ORIGINAL]()  # compiles, where that is asked for: time that the user's own calls take too
             begun = self.began = time.perf_counter()
@@ -155,6 +154,11 @@ class _Search:
         self.cost = time.perf_counter() - begun
         self._measure(ORIGINAL)
         self.calls[CAPTURED] = self._program(as_captured(self.analysis))
+        if self.running.files and not works(self.calls[CAPTURED]):
+            raise RefusedError(
+                "the captured program does not run where the original does, so no form can be held against it: take "
+                "tune=flatconv.Tuning('onnx'), a fixed choice"
+            )
 
     def _fits(self, needed: int | None) -> bool:
         """Whether a peak is no more than the original's; unknown peaks are."""
@@ -181,6 +185,8 @@ class _Search:
     def _alone(self) -> dict[Node, list[Alone]]:
         """The forms of every group of convolutions that may be taken, the fastest first."""
         found: dict[Node, list[Alone]] = {}
+        if self.running.files:
+            return found  # other kernels
         amounts = [work(self.analysis, group, self.sizes) for group in self.groups]
         for i, group in enumerate(self.groups):
             share = self.settings.budget / 3 * amounts[i] / max(sum(amounts), 1)
@@ -201,16 +207,18 @@ class _Search:
 
     def _combinations(self, fixed: Choices, alone: Mapping[Node, Sequence[Alone]]) -> dict[str, Choices]:
         plain = dict.fromkeys(fixed, (native.NAME, False))
+        if self.running.files:  # what copies in PyTorch copies in a runtime, and it has memory formats of its own
+            views = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
+            named = _different({FIXED: fixed, PLAIN: plain, "nothing copied": views})
+            if not any(s.applied for s in self.analysis.sites.values()):
+                named = {CAPTURED if each == plain else n: each for n, each in named.items()}
+            return named
         best = {n: alone[n][0].choice if alone.get(n) else c for n, c in fixed.items()}
-        named = {FIXED: fixed, "rules alone": plain, "fastest alone": best}
+        named = {FIXED: fixed, PLAIN: plain, "fastest alone": best}
         named |= {
             f"{name}, {forms.LAST}": {n: self._last(n, c) for n, c in each.items()} for name, each in named.items()
         }
-        different: dict[str, Choices] = {}
-        for name, choices in named.items():
-            if choices not in different.values():
-                different[name] = choices
-        return different
+        return _different(named)
 
     def _last(self, node: Node, choice: Choice) -> Choice:
         return (choice[0], True) if (choice[0], True) in options(self.analysis, node) else choice
@@ -218,16 +226,22 @@ class _Search:
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
         # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first, always.
-        ranked = sorted(combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + 3 * (forms.LAST in n))
+        ranked = sorted(
+            combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + len(PREFERRED) * (forms.LAST in n)
+        )
         most = max(2, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
         for name in ranked[:most]:
+            if name in self.calls:
+                continue
             if len(self.calls) > FEWEST and self._left() < 0:
                 break  # each takes long to compile
             call = self._program(chosen(self.analysis, combinations[name]))
-            if name == FIXED or self._works(name, call):
+            if (name == FIXED and not self.running.files) or self._works(name, call):
                 self.calls[name] = call
         tried = [n for n in combinations if n in self.calls]
         self.taken |= self._time(list(self.calls), "timing the whole model")
+        if not tried:
+            return _Picked(CAPTURED, dict.fromkeys(self.analysis.sites, (native.NAME, False)))
         first, *others = tried
         for name in tried:
             self._measure(name)
@@ -281,6 +295,8 @@ class _Search:
         The fastest of many is in part the luckiest, so it is timed anew against the original; where it is not the faster one
         now, the program without any rewrite is taken if that is faster.
         """
+        if picked.name == CAPTURED:
+            return True
         found = self._time([ORIGINAL, CAPTURED, picked.name], "the choice against the original")
         lost = any(_beats(t[ORIGINAL], t[picked.name]) for t in (found, self.taken) if picked.name in t)
         self.taken |= found
@@ -296,18 +312,14 @@ class _Search:
         return dict(zip(names, taken, strict=True))
 
     def _measure(self, name: str) -> None:
-        self.peaks[name] = peak(self.calls[name], self.device)
+        self.peaks[name] = self.running.peak(self.calls[name])
 
     def _program(self, analysis: Analysis) -> Call:
         """The model in a combination of forms, called as the user will call it: its checks of the inputs count, too."""
         program = self.captured.program
         lowered = lower(program, analysis)
         state = {c.name: tensor(c, program, self.weights) for c in lowered.constants.values()}
-        flat: Callable[..., object] = Folded(lowered.graph, state, self.captured)
-        if self.settings.engine == "compile":
-            flat = torch.compile(flat)
-        args, kwargs = self.captured.inputs.arguments([t.clone() for t in self.captured.example])
-        return synchronised(lambda: flat(*args, **kwargs), self.device)
+        return self.running.folded(Folded(lowered.graph, state, self.captured))
 
     # What is told.
 
@@ -330,6 +342,8 @@ class _Search:
         if stays:
             part = statistics.median(ratios[picked.name])
             reason = f"the original wins: the best fold, '{picked.name}', takes {part:.2f} times as long"
+        if picked.name == CAPTURED:
+            reason = "no other form runs there, or is faster"
         if self.inaccurate:
             reason += (
                 f"; {len(self.inaccurate)} less accurate than the original left out, such as '{self.inaccurate[0]}'"
@@ -364,6 +378,14 @@ class _Search:
         trials = tuple(Trial(**(t | {"spread": tuple(t["spread"])})) for t in told["trials"])
         sites = {n: tuple(SiteTrial(**t) for t in each) for n, each in told["sites"].items()}
         return result, Tuned(**(dict(told) | {"trials": trials, "sites": sites, "forms": labels}))
+
+
+def _different(named: Mapping[str, Choices]) -> dict[str, Choices]:
+    found: dict[str, Choices] = {}
+    for name, choices in named.items():
+        if choices not in found.values():
+            found[name] = choices
+    return found
 
 
 def _choice(here: Site) -> Choice:
