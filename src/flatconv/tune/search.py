@@ -101,7 +101,7 @@ class _Search:
         self.began = time.perf_counter()
 
     def run(self) -> tuple[Analysis, Tuned]:
-        about = {"engine": self.settings.engine, "more memory": self.settings.more_memory}
+        about: dict[str, object] = {"engine": self.settings.engine, "more memory": self.settings.more_memory}
         if self.running.files:
             about["versions"] = self.running.versions()
         name = key(self.captured, self.analysis, about, self.sizes, device_name(self.device))
