@@ -16,16 +16,23 @@ def net():
 
 def test_rounding_is_allowed_and_more_is_not():
     model = net()
-    accuracy = Accuracy(capture(model, (X,)))
+    accuracy = Accuracy(capture(model, (X,)), lambda: model(X))
     assert accuracy.holds(lambda: model(X))
     assert accuracy.holds(lambda: model(X) * (1 + 1e-7))
     assert not accuracy.holds(lambda: model(X) * (1 + 1e-5))
     assert not accuracy.holds(lambda: model(X).half().float())
 
 
+def test_an_engine_may_err_as_much_as_it_does_on_the_original():
+    model = net()
+    accuracy = Accuracy(capture(model, (X,)), lambda: model(X) * (1 + 1e-5))
+    assert accuracy.holds(lambda: model(X) * (1 - 1.5e-5))
+    assert not accuracy.holds(lambda: model(X) * (1 + 3e-5))
+
+
 def test_an_original_that_is_wide_itself():
     model = net().double()
-    accuracy = Accuracy(capture(model, (X.double(),)))
+    accuracy = Accuracy(capture(model, (X.double(),)), lambda: model(X.double()))
     assert accuracy.holds(lambda: model(X.double()))
     assert not accuracy.holds(lambda: model(X.double()) * (1 + 1e-9))
 
@@ -34,7 +41,7 @@ def test_group_norm_of_a_channels_last_volume_is_noticed():
     """Torch's kernel for it sums squares in one pass."""
     model = nn.Sequential(nn.Conv3d(2, 8, 1), nn.GroupNorm(8, 8)).eval()
     x = torch.randn(1, 2, 32, 64, 64)
-    accuracy = Accuracy(capture(model, (x,)))
+    accuracy = Accuracy(capture(model, (x,)), lambda: model(x))
 
     def last():
         return model[1](model[0](x).contiguous(memory_format=torch.channels_last_3d))
@@ -53,4 +60,4 @@ def test_a_model_that_does_not_run_in_float64_tells_nothing(monkeypatch):
         raise RuntimeError("not implemented for 'Double'")
 
     monkeypatch.setattr(accurate, "run_graph", fails)
-    assert Accuracy(made).holds(lambda: model(X) + 1)
+    assert Accuracy(made, lambda: model(X)).holds(lambda: model(X) + 1)

@@ -91,13 +91,13 @@ class _Search:
         self.device = next((t.device for t in captured.example), torch.device("cpu"))
         self.running = Running(captured, settings.engine, self.device)
         self.groups = groups(analysis, self.sizes)
-        self.accuracy = Accuracy(captured)
+        self.accuracy = Accuracy(captured, lambda: self.calls[ORIGINAL]())
         self.inaccurate: list[str] = []
         self.weights: dict[str, torch.Tensor] = {}
         self.calls: dict[str, Call] = {}
         self.taken: dict[str, list[float]] = {}
         self.peaks: dict[str, int | None] = {}
-        self.cost = 0.0
+        self.cost = self.worst = 0.0
         self.began = time.perf_counter()
 
     def run(self) -> tuple[Analysis, Tuned]:
@@ -298,10 +298,12 @@ class _Search:
         if picked.name == CAPTURED:
             return True
         found = self._time([ORIGINAL, CAPTURED, picked.name], "the choice against the original")
-        lost = any(_beats(t[ORIGINAL], t[picked.name]) for t in (found, self.taken) if picked.name in t)
+        runs = [t for t in (found, dict(self.taken)) if picked.name in t]
         self.taken |= found
-        ratios = [a / b for a, b in zip(found[picked.name], found[ORIGINAL], strict=False)]
-        behind = statistics.median(ratios) > EVEN
+        lost = any(_beats(t[ORIGINAL], t[picked.name]) for t in runs)
+        now, *_ = parts = [_part(t[picked.name], t[ORIGINAL]) for t in runs]
+        self.worst = max(parts)
+        behind = now > EVEN
         return lost or (behind and statistics.median(found[CAPTURED]) < statistics.median(found[picked.name]))
 
     def _time(self, names: Sequence[str], words: str, part: float = 0.5) -> dict[str, list[float]]:
@@ -340,8 +342,7 @@ class _Search:
                 )
         reason = f"the fastest of {len(trials)} combinations"
         if stays:
-            part = statistics.median(ratios[picked.name])
-            reason = f"the original wins: the best fold, '{picked.name}', takes {part:.2f} times as long"
+            reason = f"the original wins: the best fold, '{picked.name}', takes {self.worst:.2f} times as long"
         if picked.name == CAPTURED:
             reason = "no other form runs there, or is faster"
         if self.inaccurate:
@@ -380,6 +381,11 @@ class _Search:
         return result, Tuned(**(dict(told) | {"trials": trials, "sites": sites, "forms": labels}))
 
 
+def _part(one: Sequence[float], other: Sequence[float]) -> float:
+    """The time of one over that of another, median of rounds."""
+    return statistics.median(a / b for a, b in zip(one, other, strict=False))
+
+
 def _different(named: Mapping[str, Choices]) -> dict[str, Choices]:
     found: dict[str, Choices] = {}
     for name, choices in named.items():
@@ -395,4 +401,4 @@ def _choice(here: Site) -> Choice:
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether one is clearly faster: in the median round by more than noise, and in three rounds of four at all."""
     ratios = sorted(a / b for a, b in zip(one, other, strict=False))
-    return statistics.median(ratios) < CLEAR and ratios[(3 * len(ratios)) // 4] < 1
+    return _part(one, other) < CLEAR and ratios[(3 * len(ratios)) // 4] < 1
