@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import time
 
 import pytest
 import torch
@@ -213,6 +214,74 @@ def test_where_memory_cannot_be_told_nothing_is_copied(world, monkeypatch):
 def test_without_time_the_choice_is_made_of_what_is_known(world):
     world.cost = {("sum of slices", False): FAST}
     assert forms_of(fold(budget=1e-9))[0] == "as it is"
+
+
+def hurried(monkeypatch, groups):
+    """There is time for so many groups of convolutions alone; which ones is returned."""
+    timed = []
+    honest = room.time_alone
+
+    def time_alone(analysis, node, *rest):
+        timed.append(analysis.sites[node].weight.shape)
+        return honest(analysis, node, *rest)
+
+    monkeypatch.setattr(room, "time_alone", time_alone)
+    monkeypatch.setattr(
+        room._Search, "_left", lambda search: search.settings.budget * (0.9 if len(timed) < groups else 0.4)
+    )
+    return timed
+
+
+def test_without_time_for_all_the_nearest_of_a_kind_says_what_is_fast(world, monkeypatch):
+    world.cost = {("sum of slices", False): FAST}
+    widths = (8, 4, 3)
+    layers = [nn.Conv3d(a, b, 3, padding=1) for a, b in zip((2, 8, 4), widths, strict=True)]
+    model = filled(nn.Sequential(*layers, nn.Conv3d(3, 2, (3, 1, 1))))
+    timed = hurried(monkeypatch, 2)
+    flat = fold(model)
+    # One of each kind: the one with most to do, and the one of another kernel.
+    assert timed == [(4, 8, 3, 3, 3), (2, 3, 3, 1, 1)]
+    assert forms_of(flat) == ["sum of slices"] * 4
+    assert set(flat.report.tuned.sites) == {"1", "3"}  # what was not timed has no times
+
+
+def test_another_kind_says_nothing(world, monkeypatch):
+    world.cost = {("sum of slices", False): FAST}
+    others = [
+        nn.Conv3d(4, 4, 3),
+        nn.Conv3d(4, 4, 3, padding=1, groups=2),
+        nn.Conv3d(4, 4, (2, 3, 3), padding=1),
+        nn.ConvTranspose3d(4, 4, 3, padding=1),
+        nn.Conv3d(4, 4, 3, padding=1, stride=(1, 1, 2)),
+    ]
+    for other in others:
+        model = filled(nn.Sequential(nn.Conv3d(2, 8, 3, padding=1), nn.Conv3d(8, 4, 3, padding=1), other))
+        with monkeypatch.context() as patched:
+            timed = hurried(patched, 1)
+            flat = fold(model)
+        assert len(timed) == 1
+        assert forms_of(flat)[:2] == ["sum of slices"] * 2, other
+        assert forms_of(flat)[2] == "as it is", other
+
+
+def test_a_form_whose_first_call_takes_far_too_long_is_left_out(world, monkeypatch):
+    honest = world.single
+
+    def single(choice):
+        inner = honest(choice)
+
+        def call():
+            if choice == ("unfold along an axis", False):
+                time.sleep(0.2)
+
+        call.seconds, call.peak = inner.seconds, inner.peak
+        return call
+
+    monkeypatch.setattr(alone, "_single", lambda a, node, choice, sizes, device: single(choice))
+    flat = fold()
+    told = flat.report.tuned.sites["0"]
+    assert "unfold along an axis" not in {t.form for t in told}
+    assert {"as it is", "sum of slices"} <= {t.form for t in told}
 
 
 def test_choices_are_kept(world):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,10 @@ from flatconv.program import Node, concrete
 from flatconv.tune.cache import Choice
 from flatconv.tune.combine import module
 from flatconv.tune.device import peak, synchronised, works
+
+FAR = 2.0
+SHORT = 2e-3
+"""A form whose first call takes this many times as long as the fastest's, and this many seconds more, is not called again."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,33 @@ def work(analysis: Analysis, group: Sequence[Node], sizes: Mapping[sympy.Symbol,
     return len(group) * math.prod(concrete(here.weight.shape or (), sizes)) * batch * math.prod(spatial)
 
 
+def kind(analysis: Analysis, node: Node) -> Hashable:
+    """What convolutions of other sizes and channels may have in common: forms that are fast for one are likely so for all."""
+    here = analysis.sites[node]
+    axes = tuple((a.kernel, a.stride, a.dilation, a.lo, a.hi, a.first, len(a.taps)) for a in here.kept)
+    return axes, here.batched, here.groups == 1, here.transposed, node.dtype
+
+
+def in_turn(analysis: Analysis, found: Sequence[list[Node]]) -> list[list[Node]]:
+    """Groups with one of each kind before the second of any: what is found out for it serves the others if time runs out."""
+    seen: dict[Hashable, int] = {}
+    turns = []
+    for group in found:
+        own = kind(analysis, group[0])
+        seen[own] = turn = seen.get(own, 0) + 1
+        turns.append((turn, group))
+    return [group for _, group in sorted(turns, key=lambda t: t[0])]
+
+
+def nearest(
+    analysis: Analysis, group: Sequence[Node], others: Sequence[Sequence[Node]], sizes: Mapping[sympy.Symbol, int]
+) -> Sequence[Node] | None:
+    """The group of the same kind that has about as much to do; None if there is none."""
+    own = max(work(analysis, group[:1], sizes), 1)
+    alike = [g for g in others if kind(analysis, g[0]) == kind(analysis, group[0])]
+    return min(alike, key=lambda g: abs(math.log(max(work(analysis, g[:1], sizes), 1) / own)), default=None)
+
+
 def options(analysis: Analysis, node: Node) -> list[Choice]:
     """All forms of a convolution, each also in channels-last where there is such a format."""
     here = analysis.sites[node]
@@ -71,12 +103,16 @@ def time_alone(
     analysis: Analysis, node: Node, sizes: Mapping[sympy.Symbol, int], device: torch.device, budget: float
 ) -> list[Alone]:
     """Time all forms of one convolution alternately, on random numbers of the sizes at hand."""
-    choices, calls = [], []
+    ready: list[tuple[Choice, Callable[[], object], float]] = []
     for choice in options(analysis, node):
         call = synchronised(_single(analysis, node, choice, sizes, device), device)
+        begun = time.perf_counter()
         if works(call):
-            choices.append(choice)
-            calls.append(call)
+            ready.append((choice, call, time.perf_counter() - begun))
+    # Some forms take many times as long as others, and all the time that there is for the rest. A GPU looks for algorithms
+    # in its first call, which says little of the second.
+    most = FAR * min((s for *_, s in ready), default=0.0) + SHORT if device.type == "cpu" else math.inf
+    choices, calls = [c for c, _, s in ready if s <= most], [f for _, f, s in ready if s <= most]
     taken = alternate(calls, budget, least=2, most=10, turn=0.001)
     return [Alone(c, statistics.median(t), peak(f, device)) for c, t, f in zip(choices, taken, calls, strict=True)]
 

@@ -29,7 +29,7 @@ from flatconv.module import Folded
 from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.tune.accurate import Accuracy
-from flatconv.tune.alone import Alone, copies_nothing, groups, options, time_alone, work
+from flatconv.tune.alone import Alone, copies_nothing, groups, in_turn, nearest, options, time_alone, work
 from flatconv.tune.cache import Choice, Stored, key, load, store
 from flatconv.tune.combine import as_captured, chosen, label, tensor
 from flatconv.tune.device import device_name, works
@@ -187,9 +187,9 @@ class _Search:
         found: dict[Node, list[Alone]] = {}
         if self.running.files:
             return found  # other kernels
-        amounts = [work(self.analysis, group, self.sizes) for group in self.groups]
-        for i, group in enumerate(self.groups):
-            share = self.settings.budget / 3 * amounts[i] / max(sum(amounts), 1)
+        amount = sum(work(self.analysis, group, self.sizes) for group in self.groups)
+        for i, group in enumerate(in_turn(self.analysis, self.groups)):
+            share = self.settings.budget / 3 * work(self.analysis, group, self.sizes) / max(amount, 1)
             node = group[0]
             if len(options(self.analysis, node)) < 2 or self._left() < self.settings.budget / 2:
                 continue
@@ -213,12 +213,23 @@ class _Search:
             if not any(s.applied for s in self.analysis.sites.values()):
                 named = {CAPTURED if each == plain else n: each for n, each in named.items()}
             return named
-        best = {n: alone[n][0].choice if alone.get(n) else c for n, c in fixed.items()}
+        likely = fixed | self._likely(alone)
+        best = {n: alone[n][0].choice if alone.get(n) else c for n, c in likely.items()}
         named = {FIXED: fixed, PLAIN: plain, "fastest alone": best}
         named |= {
             f"{name}, {forms.LAST}": {n: self._last(n, c) for n, c in each.items()} for name, each in named.items()
         }
         return _different(named)
+
+    def _likely(self, alone: Mapping[Node, Sequence[Alone]]) -> Choices:
+        """For groups that there was no time for, what is best for the nearest of their kind."""
+        timed = [g for g in self.groups if alone.get(g[0])]
+        found: Choices = {}
+        for group in self.groups:
+            like = None if group[0] in alone else nearest(self.analysis, group, timed, self.sizes)
+            if like is not None and (choice := alone[like[0]][0].choice) in options(self.analysis, group[0]):
+                found |= dict.fromkeys(group, choice)
+        return found
 
     def _last(self, node: Node, choice: Choice) -> Choice:
         return (choice[0], True) if (choice[0], True) in options(self.analysis, node) else choice
