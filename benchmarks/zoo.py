@@ -5,7 +5,8 @@
 
 Each network has a process of its own for each way of running it (the two engines that read ONNX files share one), in which
 both sides alternate. The numbers are written after each, and --resume goes on where an earlier run was stopped. A network that
-is refused, or whose package is missing, is a row with the reason. In full it takes some two hours on two cores.
+is refused, or whose package is missing, is a row with the reason. In full it takes some six hours on two cores, most of it
+in torch.compile.
 """
 
 from __future__ import annotations

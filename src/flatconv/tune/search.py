@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from flatconv import forms
 from flatconv.analyse import Analysis
 from flatconv.audit import site_names
 from flatconv.capture import Capture
@@ -26,11 +25,12 @@ from flatconv.forms import native, together
 from flatconv.lower import lower
 from flatconv.measure import alternate, middle_half
 from flatconv.module import Folded
-from flatconv.ops.conv import Site
 from flatconv.program import Node
+from flatconv.tune import candidates
 from flatconv.tune.accurate import Accuracy
-from flatconv.tune.alone import Alone, copies_nothing, groups, in_turn, nearest, options, time_alone, work
-from flatconv.tune.cache import Choice, Stored, key, load, store
+from flatconv.tune.alone import Alone, copies_nothing, groups, in_turn, options, time_alone, work
+from flatconv.tune.cache import Stored, key, load, store
+from flatconv.tune.candidates import CAPTURED, FIXED, Choices
 from flatconv.tune.combine import as_captured, chosen, label, tensor
 from flatconv.tune.device import device_name, works
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
@@ -49,10 +49,7 @@ CALLS = 20
 """Calls that the budget must have time for, if combinations are to be held against the original in float64."""
 FEWEST = 3
 """The original, the captured program and two combinations are timed whatever it takes."""
-ORIGINAL, CAPTURED, FIXED, PLAIN = "original", "as captured", "fixed", "rules alone"
-PREFERRED = (CAPTURED, FIXED, "fastest alone", PLAIN, "nothing copied")
-
-Choices = dict[Node, Choice]
+ORIGINAL = "original"
 
 
 def tune(captured: Capture, analysis: Analysis, settings: Tuning) -> tuple[Analysis, Tuned]:
@@ -111,11 +108,13 @@ class _Search:
             held = self._held(found, order)
             if held is not None:
                 return self._result(held, found.stays, found.told | {"cached": True})
-        fixed = {n: _choice(s) for n, s in forms.choose(self.analysis.sites, self.settings.engine).items()}
         self._begin()
         # Alone they are timed in eager PyTorch in any case: torch.compile calls the same kernels for convolutions.
         alone = self._alone()
-        picked = self._whole(self._combinations(fixed, alone))
+        if self.running.files:
+            picked = self._whole(candidates.in_runtimes(self.analysis))
+        else:
+            picked = self._whole(candidates.in_pytorch(self.analysis, self.groups, alone, self.sizes))
         if self.settings.engine == "eager":
             picked = self._improved(picked, alone) if len(self.groups) > 1 else picked
             picked = self._joined(picked)
@@ -205,43 +204,10 @@ class _Search:
 
     # The whole model.
 
-    def _combinations(self, fixed: Choices, alone: Mapping[Node, Sequence[Alone]]) -> dict[str, Choices]:
-        plain = dict.fromkeys(fixed, (native.NAME, False))
-        if self.running.files:  # what copies in PyTorch copies in a runtime, and it has memory formats of its own
-            views = {n: _choice(forms.fixed(s)) for n, s in self.analysis.sites.items()}
-            named = _different({FIXED: fixed, PLAIN: plain, "nothing copied": views})
-            if not any(s.applied for s in self.analysis.sites.values()):
-                named = {CAPTURED if each == plain else n: each for n, each in named.items()}
-            return named
-        likely = fixed | self._likely(alone)
-        best = {n: alone[n][0].choice if alone.get(n) else c for n, c in likely.items()}
-        named = {FIXED: fixed, PLAIN: plain, "fastest alone": best}
-        named |= {
-            f"{name}, {forms.LAST}": {n: self._last(n, c) for n, c in each.items()} for name, each in named.items()
-        }
-        return _different(named)
-
-    def _likely(self, alone: Mapping[Node, Sequence[Alone]]) -> Choices:
-        """For groups that there was no time for, what is best for the nearest of their kind."""
-        timed = [g for g in self.groups if alone.get(g[0])]
-        found: Choices = {}
-        for group in self.groups:
-            like = None if group[0] in alone else nearest(self.analysis, group, timed, self.sizes)
-            if like is not None and (choice := alone[like[0]][0].choice) in options(self.analysis, group[0]):
-                found |= dict.fromkeys(group, choice)
-        return found
-
-    def _last(self, node: Node, choice: Choice) -> Choice:
-        return (choice[0], True) if (choice[0], True) in options(self.analysis, node) else choice
-
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
-        # A call that takes seconds leaves time for few combinations: the fixed one and the fastest alone come first, always.
-        ranked = sorted(
-            combinations, key=lambda n: PREFERRED.index(n.split(",")[0]) + len(PREFERRED) * (forms.LAST in n)
-        )
         most = max(2, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
-        for name in ranked[:most]:
+        for name in candidates.ranked(combinations)[:most]:
             if name in self.calls:
                 continue
             if len(self.calls) > FEWEST and self._left() < 0:
@@ -252,7 +218,7 @@ class _Search:
         tried = [n for n in combinations if n in self.calls]
         self.taken |= self._time(list(self.calls), "timing the whole model")
         if not tried:
-            return _Picked(CAPTURED, dict.fromkeys(self.analysis.sites, (native.NAME, False)))
+            return _Picked(CAPTURED, candidates.plain(self.analysis))
         first, *others = tried
         for name in tried:
             self._measure(name)
@@ -395,18 +361,6 @@ class _Search:
 def _part(one: Sequence[float], other: Sequence[float]) -> float:
     """The time of one over that of another, median of rounds."""
     return statistics.median(a / b for a, b in zip(one, other, strict=False))
-
-
-def _different(named: Mapping[str, Choices]) -> dict[str, Choices]:
-    found: dict[str, Choices] = {}
-    for name, choices in named.items():
-        if choices not in found.values():
-            found[name] = choices
-    return found
-
-
-def _choice(here: Site) -> Choice:
-    return here.form or native.NAME, here.channels_last
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
