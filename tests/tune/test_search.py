@@ -390,6 +390,37 @@ def test_a_combination_that_does_not_run_is_left_out(world, monkeypatch):
     assert forms_of(fold())[0] == "as it is"
 
 
+def test_where_formats_do_not_mix_the_ordinary_one_is_tried(world, monkeypatch):
+    world.cost = {("sum of slices", True): FAST, ("sum of slices", False): 0.5}
+    honest = world.program
+    tried = []
+
+    def program(analysis):
+        call = honest(analysis)
+        tried.append(any(s.channels_last for s in analysis.sites.values()))
+        if tried[-1]:
+
+            def fails():
+                raise RuntimeError("no code for this mixture")
+
+            return fails
+        return call
+
+    monkeypatch.setattr(room._Search, "_program", lambda search, analysis: program(analysis))
+    for engine in ("eager", "compile"):
+        flat = fold(engine=engine, cache=False)
+        assert forms_of(flat)[0] == "sum of slices"
+        assert flat.report.tuned.chosen == "fastest alone in the ordinary format"
+        assert any(tried)
+
+
+def test_where_they_do_the_ordinary_one_is_not(world):
+    world.cost = {("sum of slices", True): FAST, ("sum of slices", False): 0.5}
+    flat = fold()
+    assert flat.report.tuned.chosen == "fastest alone"
+    assert not any("ordinary" in t.name for t in flat.report.tuned.trials)
+
+
 def test_a_choice_that_is_not_accurate_enough_gives_way_to_the_fixed_one(world, monkeypatch):
     module = importlib.import_module("flatconv.fold")
     world.cost = {("sum of slices", False): FAST}

@@ -16,7 +16,9 @@ from flatconv.tune.cache import Choice
 
 Choices = dict[Node, Choice]
 CAPTURED, FIXED, FASTEST, PLAIN, VIEWS = "as captured", "fixed", "fastest alone", "rules alone", "nothing copied"
-PREFERRED = (CAPTURED, FIXED, FASTEST, PLAIN, VIEWS)
+ORDINARY = "fastest alone in the ordinary format"
+"""Tried only where the fastest alone does not run: compilers fail on some mixtures of memory formats."""
+PREFERRED = (CAPTURED, FIXED, FASTEST, ORDINARY, PLAIN, VIEWS)
 """The order in which they are tried; in channels-last afterwards."""
 
 
@@ -33,12 +35,18 @@ def in_pytorch(
 ) -> dict[str, Choices]:
     """The fixed choice, the rules alone and what is fastest alone, each in channels-last too."""
     known = fixed(analysis, "eager")
-    best = known | _likely(analysis, groups, alone, sizes) | {n: each[0].choice for n, each in alone.items() if each}
-    named = {FIXED: known, PLAIN: plain(analysis), FASTEST: best}
-    named |= {
+
+    def fastest(times: Mapping[Node, Sequence[Alone]]) -> Choices:
+        return (
+            known | _likely(analysis, groups, times, sizes) | {n: each[0].choice for n, each in times.items() if each}
+        )
+
+    named = {FIXED: known, PLAIN: plain(analysis), FASTEST: fastest(alone)}
+    last = {
         f"{name}, {forms.LAST}": {n: _last(analysis, n, c) for n, c in each.items()} for name, each in named.items()
     }
-    return _different(named)
+    named[ORDINARY] = fastest({n: [t for t in each if not t.choice[1]] for n, each in alone.items()})
+    return _different(named | last)
 
 
 def in_runtimes(analysis: Analysis) -> dict[str, Choices]:

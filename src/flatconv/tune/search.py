@@ -30,7 +30,7 @@ from flatconv.tune import candidates
 from flatconv.tune.accurate import Accuracy
 from flatconv.tune.alone import Alone, copies_nothing, groups, in_turn, options, time_alone, work
 from flatconv.tune.cache import Stored, key, load, store
-from flatconv.tune.candidates import CAPTURED, FIXED, Choices
+from flatconv.tune.candidates import CAPTURED, FASTEST, FIXED, ORDINARY, Choices
 from flatconv.tune.combine import as_captured, chosen, label, tensor
 from flatconv.tune.device import device_name, works
 from flatconv.tune.results import SiteTrial, Trial, Tuned, Tuning
@@ -207,9 +207,12 @@ class _Search:
     def _whole(self, combinations: Mapping[str, Choices]) -> _Picked:
         """Time the combinations against the original; a simple one is left only for one that is clearly faster."""
         most = max(2, int(self._left() / max(self.cost, 1e-9) / 2) - 2)
-        for name in candidates.ranked(combinations)[:most]:
-            if name in self.calls:
+        before = len(self.calls)
+        for name in candidates.ranked(combinations):
+            if name in self.calls or (name == ORDINARY and FASTEST in self.calls):
                 continue
+            if len(self.calls) - before == most:
+                break
             if len(self.calls) > FEWEST and self._left() < 0:
                 break  # each takes long to compile
             call = self._program(chosen(self.analysis, combinations[name]))
