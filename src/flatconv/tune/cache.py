@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Choice = tuple[str, bool]
 """Name of a form, and whether its convolutions work in channels-last."""
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
