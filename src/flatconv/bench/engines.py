@@ -63,9 +63,8 @@ def prepare(engine: Engine, side: Side, folder: Path) -> Call:
         return lambda: called(*args, **kwargs)
     require(engine)
     module, tensors = side.flat()
-    path = folder / f"{side.name} {id(side.module)}.onnx"
-    if isinstance(side.module, OnnxModel) and side.module.graph.path.is_file():
-        path = side.module.graph.path  # the network was read from a file: that is what runs without flatconv
+    own = side.module.file if isinstance(side.module, OnnxModel) else None
+    path = own or folder / f"{side.name} {id(side.module)}.onnx"
     if not path.exists():
         runtimes.to_onnx(module, tensors, path)
     return (runtimes.onnxruntime if engine == "onnxruntime" else runtimes.openvino)(path, tensors)

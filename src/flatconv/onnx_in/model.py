@@ -125,6 +125,11 @@ class OnnxModel(Declared):
         body = {"forward": _forward(graph), "__module__": cls.__module__}
         return super().__new__(type(name, (cls,), body))
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, which is what runs without flatconv; None if it is gone."""
+        return self.graph.path if self.graph.path.is_file() else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles are made anew: the class of its own cannot be imported."""
         return OnnxModel, (self.graph,), self.__dict__

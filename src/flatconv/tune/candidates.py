@@ -9,7 +9,6 @@ import sympy
 from flatconv import forms
 from flatconv.analyse import Analysis
 from flatconv.forms import native
-from flatconv.ops.conv import Site
 from flatconv.program import Node
 from flatconv.tune.alone import Alone, nearest, options
 from flatconv.tune.cache import Choice
@@ -24,7 +23,8 @@ PREFERRED = (CAPTURED, FIXED, FASTEST, ORDINARY, PLAIN, VIEWS)
 
 def fixed(analysis: Analysis, engine: str) -> Choices:
     """The choice that needs no measuring."""
-    return {n: choice(s) for n, s in forms.choose(analysis.sites, engine).items()}
+    taken = forms.choose(analysis.sites, engine)
+    return {n: (here.form or native.NAME, here.channels_last) for n, here in taken.items()}
 
 
 def in_pytorch(
@@ -69,11 +69,6 @@ def plain(analysis: Analysis) -> Choices:
 def ranked(names: Iterable[str]) -> list[str]:
     """The order in which combinations are tried: where a call takes seconds there is time for few."""
     return sorted(names, key=lambda n: PREFERRED.index(n.split(",")[0]) + len(PREFERRED) * (forms.LAST in n))
-
-
-def choice(here: Site) -> Choice:
-    """The form that a site has."""
-    return here.form or native.NAME, here.channels_last
 
 
 def _likely(

@@ -99,8 +99,8 @@ class Running:
         """The call of a module's file, with the example's sizes; a network that was read from a file is that file."""
         run: Any = getattr(runtimes, self._engine)
         tensors = [t.detach() for t in self._captured.example]
-        if isinstance(module, OnnxModel) and module.graph.path.is_file():
-            call: Call = run(module.graph.path, tensors)
+        if isinstance(module, OnnxModel) and module.file is not None:
+            call: Call = run(module.file, tensors)
             call()
             return call
         # A runtime may keep the file open as long as it lives, which some systems do not let go.
